@@ -1,0 +1,1 @@
+"""The connected side: describe, lock, build and sign a release."""

@@ -1,0 +1,57 @@
+"""``bundle.index.json``: where each entry lies, and the digest of every chunk of the file.
+
+Source: ``docs/format-1.md``, section "The index".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+from teraferry.bundles.digest import Digest
+from teraferry.bundles.limits import MAX_ENTRIES
+from teraferry.bundles.manifest import Length
+from teraferry.bundles.model import Model
+
+
+class IndexEntry(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where one tar entry lies in the compressed file."""
+
+    name: str
+    digest: Digest  # of the plain content
+    offset_bytes: Length  # of the entry's first gzip member
+    compressed_bytes: Length  # of all its members: header, content, padding
+    plain_bytes: Length  # of the content alone
+    encoding: Literal["stored", "deflated"]
+
+
+class Index(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All entries before the index, in file order, and the chunk digests of the file before it."""
+
+    format: Literal[1]
+    compressor: str  # name and version; the promise of equal bytes is made for this one
+    chunk_bytes: Length
+    entries: Annotated[tuple[IndexEntry, ...], msgspec.Meta(max_length=MAX_ENTRIES)]
+    chunks: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedBundle:
+    """What the release signatures say of a bundle: the only ground a reader stands on.
+
+    ``keys.trust`` is the one that makes it, from threshold-signed targets metadata.
+    """
+
+    name: str  # file name in the kit
+    length_bytes: int
+    digest: Digest  # of the whole file
+    format: int
+    product: str
+    version: str
+    sequence: int  # the release's ordinal in its trust folder
+    index_offset_bytes: int
+    index_digest: Digest  # of the raw compressed bytes from the index member to the end
+    signed_at: datetime  # aware, UTC

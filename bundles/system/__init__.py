@@ -1,0 +1,1 @@
+"""The shared rim: clock, processes, durable writes, the console."""

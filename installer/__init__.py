@@ -1,0 +1,1 @@
+"""The isolated side: verify, load and roll out a release."""

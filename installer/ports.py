@@ -1,0 +1,159 @@
+"""What the site's parts must be able to do, and what they answer. One adapter a file.
+
+A fake in ``tests/fakes`` passes the same contract tests as the real adapter. An adapter that
+cannot tell raises ``RefusedError`` with reference ``cannot-tell`` (or a more telling one);
+it never guesses, since a guess would be taken for a pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from teraferry.bundles.digest import Buffer, Digest
+from teraferry.bundles.system.process import Completed
+
+
+@dataclass(frozen=True, slots=True)
+class StripeGroup:
+    """One erasure-coded volume and who holds which of its shards."""
+
+    id: int
+    data_shards: int
+    parity_shards: int
+    holders: Mapping[str, frozenset[int]]  # node address -> shard numbers, empty ones left out
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicatedVolume:
+    """One normal volume and who holds a copy."""
+
+    id: int
+    copies_wanted: int
+    holders: frozenset[str]  # node addresses
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterObservation:
+    """What the storage itself says at one moment."""
+
+    nodes: frozenset[str]  # addresses of the volume servers that are in
+    stripe_groups: tuple[StripeGroup, ...]
+    volumes: tuple[ReplicatedVolume, ...]
+
+
+class NodeTransport(Protocol):
+    """Reaches one node."""
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60) -> Completed:
+        """Run ``argv`` on the node and return what it did; a nonzero status does not raise.
+
+        Raises:
+            RefusedError: ``node-unreachable``, 40: it could not be run at all.
+        """
+
+    def upload(self, pieces: Iterable[Buffer], path: str, *, mode: int, digest: Digest) -> None:
+        """Write ``path`` on the node durably: a .part beside it, digest checked there, then renamed.
+
+        Raises:
+            RefusedError: ``node-unreachable``, ``node-no-space`` or ``upload-damaged``; ``path`` is as before.
+        """
+
+
+class Cluster(Protocol):
+    """The storage cluster that a tier 1 site runs. Node arguments are cluster addresses."""
+
+    def observe(self) -> ClusterObservation:
+        """Return the storage's own truth, now.
+
+        Raises:
+            RefusedError: ``cluster-unreachable`` or ``cannot-tell``, 40.
+        """
+
+    def drain(self, node: str) -> None:
+        """Move everything off ``node``; no shard is ever missing meanwhile. Idempotent."""
+
+    def leave(self, node: str) -> None:
+        """Tell the cluster that ``node`` goes away; new requests stop coming. Idempotent."""
+
+    def rebalance(self) -> None:
+        """Start spreading shards evenly again; ``observe`` tells when it is done. Idempotent."""
+
+
+class Workload(Protocol):
+    """What one node runs for one deploy entry."""
+
+    def staged(self, digest: Digest) -> bool:
+        """Tell whether the bytes ``digest`` names are on the node, whole."""
+
+    def stage(self, pieces: Iterable[Buffer], digest: Digest, *, mode: int) -> None:
+        """Bring the bytes to the node, beside the running version, durably. Idempotent."""
+
+    def selected(self) -> Digest | None:
+        """Return the digest that the next start will run; None when nothing is selected."""
+
+    def select(self, digest: Digest) -> None:
+        """Make the next start run ``digest``, atomically and durably. The old bytes stay."""
+
+    def running(self) -> frozenset[Digest]:
+        """Return the digests of the executables that run now, from the processes themselves."""
+
+    def stop(self) -> None:
+        """Stop it, gracefully; returns when it is gone. Idempotent."""
+
+    def start(self) -> None:
+        """Start it; never as a child of ours. Idempotent."""
+
+
+class Registry(Protocol):
+    """The site's own OCI registry. ``repository`` has no host; contents are pushed by digest."""
+
+    def require_ready(self) -> None:
+        """Check that it answers and lets us in.
+
+        Raises:
+            RefusedError: 44, ``registry-unreachable``, ``registry-certificate``, ``registry-password``.
+        """
+
+    def has_blob(self, repository: str, digest: Digest) -> bool:
+        """Tell whether the blob is there (HEAD)."""
+
+    def mount_blob(self, repository: str, digest: Digest, *, source: str) -> bool:
+        """Try to take the blob over from another repository; False when it was not."""
+
+    def push_blob(self, repository: str, digest: Digest, length_bytes: int, pieces: Iterable[Buffer]) -> None:
+        """Upload one blob; the registry checks its digest."""
+
+    def put_manifest(self, repository: str, reference: str, content: bytes, media_type: str) -> None:
+        """Upload a manifest under a tag or its digest."""
+
+    def get_manifest(self, repository: str, reference: str) -> bytes | None:
+        """Return the manifest's bytes (GET, never HEAD); None when it is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the journal."""
+
+    sequence: int  # 1, 2, 3 ... without a gap
+    time_utc: str  # RFC 3339; told, never relied on
+    run: str  # which install this belongs to
+    event: str  # "run-started", "intent", "done", "gate", "failed", "run-ended" ...
+    step: str  # id of the step, "" where there is none
+    facts: Mapping[str, object]  # JSON values; no secret
+    previous: Digest  # digest of the line before; of nothing for the first
+
+
+class Journal(Protocol):
+    """The append-only durable record of a site: resume point and audit trail."""
+
+    def append(self, *, time_utc: str, run: str, event: str, step: str = "", facts: Mapping[str, object]) -> Entry:
+        """Return only once the entry is on stable storage."""
+
+    def replay(self) -> Sequence[Entry]:
+        """Return every acknowledged entry, oldest first, the chain verified.
+
+        Raises:
+            OperatorNeededError: ``journal-corrupt``, 62.
+        """

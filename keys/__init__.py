@@ -1,0 +1,1 @@
+"""Trust: who may sign, and which keys must survive. Imports bundles only."""
