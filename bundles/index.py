@@ -13,8 +13,10 @@ import msgspec
 
 from teraferry.bundles.digest import Digest
 from teraferry.bundles.limits import MAX_ENTRIES
-from teraferry.bundles.manifest import Length
 from teraferry.bundles.model import Model
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+"""Bytes; as far as every JSON reader counts exactly. ``index_check`` knows the closer limits."""
 
 
 class IndexEntry(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -22,9 +24,9 @@ class IndexEntry(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     name: str
     digest: Digest  # of the plain content
-    offset_bytes: Length  # of the entry's first gzip member
-    compressed_bytes: Length  # of all its members: header, content, padding
-    plain_bytes: Length  # of the content alone
+    offset_bytes: Count  # of the entry's first gzip member
+    compressed_bytes: Count  # of all its members: header, content, padding
+    plain_bytes: Count  # of the content alone
     encoding: Literal["stored", "deflated"]
 
 
@@ -33,7 +35,7 @@ class Index(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     format: Literal[1]
     compressor: str  # name and version; the promise of equal bytes is made for this one
-    chunk_bytes: Length
+    chunk_bytes: Count
     entries: Annotated[tuple[IndexEntry, ...], msgspec.Meta(max_length=MAX_ENTRIES)]
     chunks: tuple[Digest, ...]
 
@@ -55,3 +57,8 @@ class SignedBundle:
     index_offset_bytes: int
     index_digest: Digest  # of the raw compressed bytes from the index member to the end
     signed_at: datetime  # aware, UTC
+
+
+def encode_index(index: Index) -> bytes:
+    """Return the one encoding of ``index``: sorted keys, no spaces, a final newline."""
+    return msgspec.json.encode(index, order="sorted") + b"\n"

@@ -16,6 +16,9 @@ MEMBER_PLAIN_BYTES: Final = 4 * 1024 * 1024
 MAX_MEMBER_COMPRESSED_BYTES: Final = MEMBER_PLAIN_BYTES + 64 * 1024
 """A stored member grows by 5 bytes in 65,535; more than this is no member of ours."""
 
+MAX_DEFLATE_RATIO: Final = 1032
+"""Plain bytes from one deflated byte: no deflate stream gives more (258 bytes from two bits), so more is a lie."""
+
 STORED_BLOCK_BYTES: Final = 65_535
 """Largest stored deflate block (RFC 1951, 3.2.4)."""
 
@@ -40,6 +43,15 @@ MAX_IMAGE_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 MAX_METADATA_BYTES: Final = 4 * 1024 * 1024
 """One TUF metadata file; python-tuf's own default for targets is 5,000,000."""
 
+MAX_ROOT_METADATA_BYTES: Final = 256 * 1024
+"""One N.root.json; ours are 3 kB, and up to ``MAX_ROOT_ROTATIONS`` of them are held at once."""
+
+MAX_TIMESTAMP_BYTES: Final = 16 * 1024
+"""timestamp.json; python-tuf's client stops at the same number, and ours is 1 kB."""
+
+MAX_SNAPSHOT_BYTES: Final = 2_000_000
+"""snapshot.json; python-tuf's client stops at the same number, and ours is 1 kB."""
+
 MAX_METADATA_DEPTH: Final = 32
 """Nesting of a JSON document from outside; ours needs 8."""
 
@@ -54,3 +66,6 @@ MAX_JOURNAL_LINE_BYTES: Final = 1024 * 1024
 
 FAT_MAX_FILE_BYTES: Final = 4 * 1024 * 1024 * 1024 - 1
 """Largest file on a FAT32 medium; ``build`` warns above it."""
+
+MAX_INSTALLER_BYTES: Final = 512 * 1024 * 1024
+"""An installer file is about 30 MB; this bounds what a later visit copies before it can compare."""

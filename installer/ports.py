@@ -7,7 +7,7 @@ it never guesses, since a guess would be taken for a pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,6 +80,9 @@ class Cluster(Protocol):
     def rebalance(self) -> None:
         """Start spreading shards evenly again; ``observe`` tells when it is done. Idempotent."""
 
+    def serves(self, address: str) -> bool:
+        """Tell whether the filer at ``address`` answers requests."""
+
 
 class Workload(Protocol):
     """What one node runs for one deploy entry."""
@@ -116,14 +119,17 @@ class Registry(Protocol):
             RefusedError: 44, ``registry-unreachable``, ``registry-certificate``, ``registry-password``.
         """
 
-    def has_blob(self, repository: str, digest: Digest) -> bool:
-        """Tell whether the blob is there (HEAD)."""
+    def has_blob(self, repository: str, digest: Digest, *, length_bytes: int | None = None) -> bool:
+        """Tell whether the blob is there (HEAD), with that length when one is given."""
 
     def mount_blob(self, repository: str, digest: Digest, *, source: str) -> bool:
         """Try to take the blob over from another repository; False when it was not."""
 
     def push_blob(self, repository: str, digest: Digest, length_bytes: int, pieces: Iterable[Buffer]) -> None:
-        """Upload one blob; the registry checks its digest."""
+        """Upload one blob; the registry checks its digest. ``pieces`` is iterated anew for each attempt."""
+
+    def read_blob(self, repository: str, digest: Digest) -> Iterator[Buffer]:
+        """Return the bytes the registry serves for a blob, unverified: the caller digests them."""
 
     def put_manifest(self, repository: str, reference: str, content: bytes, media_type: str) -> None:
         """Upload a manifest under a tag or its digest."""

@@ -1,0 +1,119 @@
+"""Every byte of a bundle read once and compared: the work of ``verify``.
+
+The medium is read in one thread, chunks are digested in others, and the whole-file digest in a lane of its own,
+all from the same bytes in memory.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
+
+from teraferry.bundles.digest import Digest, StreamDigest
+from teraferry.bundles.entry_header import encoded_header, header_refusal
+from teraferry.bundles.index import IndexEntry
+from teraferry.bundles.limits import CHUNK_BYTES
+from teraferry.bundles.member_reading import Place
+from teraferry.bundles.progress import Progress
+from teraferry.bundles.verified_chunks import VerifiedChunks
+
+_IN_FLIGHT: Final = 4
+"""Chunks read and not yet compared: bounds memory at 16 MiB."""
+
+
+class HeaderSweep:
+    """Compares each tar header with its index row while verified chunks pass in order."""
+
+    def __init__(self, file: str, entries: Iterable[IndexEntry], *, mtime: int) -> None:
+        self._file = file
+        self._entries = iter(entries)
+        self._mtime = mtime
+        self._found = b""
+        self._next()
+
+    def check(self, start: int, chunk: bytes) -> None:
+        """Compare the headers in a verified chunk that lies at ``start``.
+
+        Raises:
+            BundleError: 10; ``entry-not-regular``, ``entry-header-disagrees``, ``member-malformed``.
+        """
+        while self._entry is not None:
+            begin = self._entry.offset_bytes + len(self._found) - start
+            if begin >= len(chunk):
+                return
+            self._found += chunk[begin : begin + len(self._expected) - len(self._found)]
+            if len(self._found) < len(self._expected):
+                return  # The header goes on in the next chunk.
+            if self._found != self._expected:
+                place, offset = Place(self._file, self._entry.name), self._entry.offset_bytes
+                raise header_refusal(place, self._found, self._expected, offset=offset)
+            self._next()
+
+    def _next(self) -> None:
+        self._found = b""
+        self._entry = next(self._entries, None)
+        if self._entry is not None:
+            self._expected = encoded_header(self._entry.name, self._entry.plain_bytes, mtime=self._mtime)
+
+
+def check_whole(chunks: VerifiedChunks, sweep: HeaderSweep, *, tail: bytes, progress: Progress) -> Digest:
+    """Compare every chunk and header, and return the digest of the whole file, which the caller compares.
+
+    Args:
+        chunks: Of the file before the index.
+        sweep: Sees each chunk after it matched.
+        tail: The verified bytes after the chunks; they are not read again.
+        progress: Advanced by what matched.
+
+    Raises:
+        BundleError: 10 or 11.
+    """
+    whole = StreamDigest()
+    flight: deque[tuple[int, bytes, Future[None], Future[None]]] = deque()
+
+    def retire() -> None:
+        number, chunk, compared, digested = flight.popleft()
+        compared.result()
+        sweep.check(number * CHUNK_BYTES, chunk)
+        digested.result()
+        progress.advance(len(chunk))
+
+    with ThreadPoolExecutor(1, "chunk-digest") as chunk_lane, ThreadPoolExecutor(1, "whole-digest") as whole_lane:
+        for number in range(chunks.count):
+            if len(flight) >= _IN_FLIGHT:
+                retire()
+            chunk = chunks.unverified_chunk(number)
+            compared = chunk_lane.submit(chunks.require, number, chunk)
+            flight.append((number, chunk, compared, whole_lane.submit(whole.update, chunk)))
+        while flight:
+            retire()
+    whole.update(tail)
+    progress.advance(len(tail))
+    return whole.digest()
+
+
+def check_chunks(chunks: VerifiedChunks, *, jobs: int, progress: Progress) -> None:
+    """Compare every chunk, several at a time and in no order.
+
+    Raises:
+        BundleError: 10 or 11, for the first bad chunk in the file's order.
+    """
+
+    def compare(number: int) -> None:
+        chunk = chunks.unverified_chunk(number)
+        chunks.require(number, chunk)
+        progress.advance(len(chunk))
+
+    with ThreadPoolExecutor(jobs, "chunk-digest") as pool:
+        flight: deque[Future[None]] = deque()
+        try:
+            for number in range(chunks.count):
+                if len(flight) >= 2 * jobs:
+                    flight.popleft().result()
+                flight.append(pool.submit(compare, number))
+            while flight:
+                flight.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

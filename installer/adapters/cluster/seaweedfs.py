@@ -1,0 +1,212 @@
+"""SeaweedFS: judged by its master's VolumeList, drained so that no client notices.
+
+Draining a node copies its shards to the others, then takes them off the node without deleting
+them: the node comes back with its own files, and ``rebalance`` drops the copies. So each shard is
+on line at every moment, half as much is moved as by ``volumeServer.evacuate`` and ``ec.balance``,
+and the shards end where they were. That matters: the volume servers remember where shards are,
+and a rollout that moves them about makes reads fail (``seaweedfs_maps`` tells the story).
+
+Normal volumes are moved, to nodes drained before where their replication allows it, so that none
+is moved twice.
+
+Nothing here trusts an answer of "done": what was asked for is looked for in VolumeList. All of it
+runs under the storage's own lock, renewed while we live; 10 s after our death it is free.
+"""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from teraferry.bundles.system.clock import monotonic_seconds, sleep_seconds
+from teraferry.installer.adapters.cluster import seaweedfs_maps as maps
+from teraferry.installer.adapters.cluster import seaweedfs_moving as moving
+from teraferry.installer.adapters.cluster.seaweedfs_placement import (
+    Placement,
+    parse_placement,
+    plan_copies,
+    plan_drops,
+    plan_volume_moves,
+)
+from teraferry.installer.adapters.cluster.seaweedfs_rpc import AdminLock, CallFailedError, call_leader
+from teraferry.installer.ports import ClusterObservation, NodeTransport
+
+LOCK_WAIT_SECONDS: Final = 60.0
+"""A dead holder's lease lapses after 10 s; somebody's short maintenance job may end within this."""
+
+SHOWN_SECONDS: Final = 30.0
+"""Volume servers tell the master about a change at once; a whole heartbeat is 5 s."""
+
+MOVE_ROUNDS: Final = 10
+"""Each round empties the node of the volumes it found; writers seldom bring one back twice."""
+
+SERVES_SECONDS: Final = 5.0
+REPAIR_SECONDS: Final = 600.0
+
+
+class SeaweedfsCluster:
+    """``Cluster`` of SeaweedFS 4; node arguments are the volume servers' HTTP addresses.
+
+    Args:
+        masters: HTTP addresses of the masters, as site.toml names them.
+        shell: Reaches the node of the first master, where ``weed shell`` repairs replication.
+        weed: Path of ``weed`` on that node.
+        lock_wait_seconds: How long another holder of the storage's lock is waited for.
+    """
+
+    def __init__(
+        self,
+        masters: Sequence[str],
+        shell: NodeTransport,
+        weed: str,
+        *,
+        lock_wait_seconds: float = LOCK_WAIT_SECONDS,
+    ) -> None:
+        self._masters = tuple(masters)
+        self._shell = shell
+        self._weed = weed
+        self._lock_wait_seconds = lock_wait_seconds
+        self._drained: list[str] = []  # by this process, oldest first
+        self._settled_at = monotonic_seconds() + maps.SETTLE_SECONDS  # shards may have moved just before us
+
+    def observe(self) -> ClusterObservation:
+        """Return what VolumeList says; see ``installer.ports.Cluster``."""
+        return self._placement().observation
+
+    def drain(self, node: str) -> None:
+        """Put everything on ``node`` on line elsewhere, then take it off line there. Idempotent.
+
+        Raises:
+            RefusedError: ``storage-locked``, ``storage-lock-lost``, ``cannot-drain``,
+                ``cluster-unreachable`` or ``cannot-tell``; 40.
+        """
+        with self._lock() as lock:
+            self._move_volumes(node, lock)
+            self._drained = [*(name for name in self._drained if name != node), node]
+            self._move_shards(node, lock)
+            self._move_volumes(node, lock)
+
+    def leave(self, node: str) -> None:
+        """Take ``node`` out of the master's answers. Not revocable but by a restart. Idempotent."""
+        from teraferry.installer.adapters.cluster import seaweedfs_pb2 as pb
+
+        if node not in self.observe().nodes:
+            return
+        moving.change(node, "VolumeServerLeave", pb.VolumeServerLeaveRequest())
+        self._wait_for(f"{node} out of the cluster", lambda now: node not in now.observation.nodes)
+
+    def rebalance(self) -> None:
+        """Drop the copies that ``drain`` made: one of each shard stays, the node's own. Idempotent.
+
+        A volume that a killed run left with a copy too many, or one too few, is repaired.
+        """
+        home = self._drained[-1] if self._drained else ""
+        with self._lock() as lock:
+            placement = self._placement()
+            for move in plan_drops(placement, home=home):
+                lock.require_held()
+                moving.drop_shards(placement, move)
+            self._wait_for("one of each shard", lambda now: not plan_drops(now, home=home))
+        self._settled_at = monotonic_seconds() + maps.SETTLE_SECONDS
+        if _odd_copies(self._placement()):
+            self._repair_replication()
+
+    def serves(self, address: str) -> bool:
+        """Tell whether the filer at ``address`` answers requests over HTTP."""
+        host, _, port = address.rpartition(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=SERVES_SECONDS)
+        try:
+            connection.request("GET", "/", headers={"Accept": "application/json"})
+            return connection.getresponse().status < http.HTTPStatus.INTERNAL_SERVER_ERROR
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _move_volumes(self, node: str, lock: AdminLock) -> None:
+        """Move the normal volumes off ``node``.
+
+        While a volume moves it takes no writes, and the master may answer writers with a new
+        volume, on this very node: hence more than one round.
+        """
+        for _ in range(MOVE_ROUNDS):
+            placement = self._placement()
+            moves = plan_volume_moves(placement, node, preferred=self._drained)
+            if not moves:
+                return
+            for move in moves:
+                lock.require_held()
+                moving.move_volume(move, volume_bytes=placement.volume_bytes[move.volume])
+            moved = {move.volume for move in moves}
+            self._wait_for(
+                f"volumes {sorted(moved)} gone from {node}",
+                lambda now, moved=moved: not any(v.id in moved and node in v.holders for v in now.observation.volumes),
+            )
+        raise moving.refuse(
+            "cannot-drain",
+            f"node {node}: the master puts new volumes there again and again, expected it to become empty",
+            hint="In `weed shell` type `lock` and `volume.grow -count 2` for the busy collection, then try again.",
+            node=node,
+        )
+
+    def _move_shards(self, node: str, lock: AdminLock) -> None:
+        """Put the shards of ``node`` on line elsewhere, then take them off line there; the files stay."""
+        placement = self._placement()
+        if not placement.shards_on(node):
+            return
+        # Any map fetched while shards were moving is old enough after this to be fetched again.
+        while monotonic_seconds() < self._settled_at:
+            lock.require_held()
+            sleep_seconds(0.25)
+        moving.renew_maps(placement, node)
+        for move in plan_copies(placement, node):
+            lock.require_held()
+            moving.copy_shards(placement, move)
+        self._wait_for(f"shards of {node} on other nodes", lambda now: not now.only_on(node))
+        for volume, shards in placement.shards_on(node).items():
+            lock.require_held()
+            moving.take_off_line(node, volume, shards)
+        self._wait_for(f"shards of {node} off line", lambda now: not now.shards_on(node))
+
+    def _repair_replication(self) -> None:
+        """Let ``weed shell`` bring every normal volume to its number of copies; it takes the lock itself.
+
+        The shell's output is kept by the shell around it: a pipe that ended with us would kill it
+        in the middle of a repair.
+        """
+        script = 'said=$("$1" shell "-master=$2" 2>&1); printf "%s\\n" "$said"'
+        self._shell.run(
+            ["sh", "-c", script, "sh", self._weed, self._masters[0]],
+            stdin=b"lock\nvolume.fix.replication -apply\nunlock\n",
+            timeout_seconds=REPAIR_SECONDS,
+        )
+
+    def _lock(self) -> AdminLock:
+        return AdminLock(self._masters, wait_seconds=self._lock_wait_seconds)
+
+    def _placement(self) -> Placement:
+        from teraferry.installer.adapters.cluster import seaweedfs_pb2 as pb
+
+        try:
+            answer = call_leader(self._masters, "VolumeList", pb.VolumeListRequest(), pb.VolumeListResponse)
+        except CallFailedError as error:
+            raise moving.refuse(
+                "cluster-unreachable",
+                f"masters {', '.join(self._masters)}: {error}, expected the leader to answer",
+                hint="Check that the masters run and stand rightly in site.toml: `teraferry-installer doctor`.",
+                masters=list(self._masters),
+            ) from error
+        return parse_placement(answer)
+
+    def _wait_for(self, what: str, is_so: Callable[[Placement], bool]) -> None:
+        deadline = monotonic_seconds() + SHOWN_SECONDS
+        while not is_so(self._placement()):
+            if monotonic_seconds() > deadline:
+                found = f"{what}: not shown by the master within {SHOWN_SECONDS:.0f} s"
+                raise moving.cannot_tell(found, "it in VolumeList")
+            sleep_seconds(0.1)
+
+
+def _odd_copies(placement: Placement) -> bool:
+    return any(len(volume.holders) != volume.copies_wanted for volume in placement.observation.volumes)

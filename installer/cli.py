@@ -1,0 +1,261 @@
+"""``teraferry-installer``: parse, wire, print, exit status. Decisions are made elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from teraferry.bundles.errors import UsageError
+from teraferry.bundles.system.clock import now_utc
+from teraferry.bundles.system.console import Console, output_options, run_command, run_program
+from teraferry.installer import cli_wiring as wiring
+from teraferry.installer.adapters.lock import site_lock
+from teraferry.installer.cli_wiring import Place
+from teraferry.installer.journal import head_of
+from teraferry.installer.plan import Plan, plan_rolling
+from teraferry.installer.site import DEFAULT_PATH
+from teraferry.installer.status import status_of
+
+PROGRAM = "teraferry-installer"
+DEFAULT_STATE = Path("/var/lib/teraferry")
+
+Result = Mapping[str, object]
+KIT = click.argument("kit", type=click.Path(path_type=Path))
+
+
+def place_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``--site`` and ``--state``; both may stand before the command as well."""
+    site = click.option("--site", type=click.Path(path_type=Path), help=f"The site file; {DEFAULT_PATH} by default.")
+    state = click.option("--state", type=click.Path(path_type=Path), help=f"State folder; {DEFAULT_STATE} by default.")
+    return site(state(output_options(function)))
+
+
+@click.group(help="Verify a kit, load it into the local registry and roll it out. Example: install /media/stick/KIT")
+@click.option("--site", type=click.Path(path_type=Path), help=f"The site file; {DEFAULT_PATH} by default.")
+@click.option("--state", type=click.Path(path_type=Path), help=f"State folder; {DEFAULT_STATE} by default.")
+@click.pass_context
+def main_group(context: click.Context, site: Path | None, state: Path | None) -> None:
+    """Hold what stands before the command."""
+    context.obj = Place(site or DEFAULT_PATH, state or DEFAULT_STATE)
+
+
+def command(name: str, *, help: str, group: click.Group | None = None) -> Callable[..., Any]:
+    """Make a click command of ``function(place, console, **arguments)``; its result is printed, its errors told."""
+    title = name if group is None else f"{group.name} {name}"
+
+    def decorate(function: Callable[..., Result]) -> click.Command:
+        @click.pass_context
+        def callback(
+            context: click.Context, /, *, site: Path | None, state: Path | None, json: bool, quiet: bool, **arguments: Any
+        ) -> int:
+            outer: Place = context.find_object(Place) or Place(DEFAULT_PATH, DEFAULT_STATE)
+            place = Place(site or outer.site_file, state or outer.state)
+            console = Console.from_environment(json=json, quiet=quiet)
+            return run_command(title, console, lambda: function(place, console, **arguments))
+
+        callback.__click_params__ = list(getattr(function, "__click_params__", []))  # type: ignore[attr-defined]
+        made = click.command(name, help=help)(place_options(callback))
+        (group or main_group).add_command(made)
+        return made
+
+    return decorate
+
+
+@command("verify", help="Read every byte of KIT and check it; changes nothing. Example: verify /media/stick/KIT")
+@KIT
+def verify(place: Place, console: Console, kit: Path) -> Result:
+    bundle = wiring.verify_kit(place, kit, console, whole=True)
+    return _release_fields(bundle)
+
+
+@command("plan", help="Show what install would do, and what each gate sees now. Example: plan /media/stick/KIT")
+@KIT
+def plan(place: Place, console: Console, kit: Path) -> Result:
+    from teraferry.installer.foresee import foresee
+
+    strategy, site = wiring.open_site(place, kit, console)
+    bundle = wiring.verify_kit(place, kit, console, whole=False)
+    made = plan_rolling(bundle.manifest, site)
+    rolling = wiring.make_rolling(site, made, bundle.pieces, console)
+    return {
+        "tier": strategy.tier,
+        "strategy": strategy.kind.value,
+        **foresee(bundle, made, rolling=rolling, registry=wiring.make_registry(site), state=place.state),
+    }
+
+
+@command("install", help="Verify, load and roll out KIT; after an interruption it goes on. Example: install KIT --yes")
+@KIT
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--check-registry", is_flag=True, help="Read every blob back from the registry and compare its digest.")
+def install(place: Place, console: Console, kit: Path, *, yes: bool, check_registry: bool) -> Result:
+    from teraferry.installer import install as service
+
+    strategy, site = wiring.open_site(place, kit, console)
+    with site_lock(place.state):
+        bundle = wiring.verify_kit(place, kit, console, whole=True)
+        _hand_over_when_newer(bundle.release, kit, place)
+        made = plan_rolling(bundle.manifest, site)
+        parts = service.InstallParts(
+            journal=place.journal(),
+            registry=wiring.make_registry(site),
+            rolling=wiring.make_rolling(site, made, bundle.pieces, console),
+            clock=now_utc,
+            progress=console,
+            jobs=wiring.LOAD_CONNECTIONS,
+            check_registry=check_registry,
+            accept_trust=lambda: place.store().accept(bundle.release),
+            confirm=lambda shown: _confirm(shown, console, yes=yes),
+        )
+        report = service.install(bundle, made, parts)
+    return {
+        **_release_fields(bundle),
+        "tier": strategy.tier,
+        "nodes": list(report.nodes),
+        "loaded_bytes": report.load.loaded_bytes,
+        "skipped_bytes": report.load.skipped_bytes,
+        "journal_head": report.journal_head,
+        "resumed": report.resumed,
+    }
+
+
+@command("load", help="Verify KIT and load its images into the local registry. Example: load /media/stick/KIT")
+@KIT
+@click.option("--check-registry", is_flag=True, help="Read every blob back from the registry and compare its digest.")
+def load(place: Place, console: Console, kit: Path, *, check_registry: bool) -> Result:
+    from teraferry.installer.load import load_images
+
+    _, site = wiring.open_site(place, kit, console)
+    with site_lock(place.state):
+        bundle = wiring.verify_kit(place, kit, console, whole=True)
+        registry = wiring.make_registry(site)
+        registry.require_ready()
+        place.store().accept(bundle.release)
+        report = load_images(
+            bundle, registry, jobs=wiring.LOAD_CONNECTIONS, progress=console, check_registry=check_registry
+        )
+    return {
+        "product": bundle.release.bundle.product,
+        "version": bundle.release.bundle.version,
+        "loaded_bytes": report.loaded_bytes,
+        "skipped_bytes": report.skipped_bytes,
+        "tags": list(report.tags),
+    }
+
+
+@command("doctor", help="Probe everything site.toml names; each failure comes with its fix. Example: doctor")
+def doctor(place: Place, console: Console) -> Result:
+    from teraferry.installer.cli_doctor import examine
+
+    return examine(place, console)
+
+
+@command("status", help="Show what is installed, what is half done and what to type next. Example: status")
+def status(place: Place, console: Console) -> Result:
+    seen = status_of(place.journal().replay())
+    fields: dict[str, object] = {"release": seen.release, "state": seen.state, "next": seen.next}
+    if seen.half_done is not None:
+        fields |= {
+            "half_done": seen.half_done,
+            "finished_nodes": list(seen.finished_nodes),
+            "node_in_hand": seen.node_in_hand,
+            "last_failure": seen.last_failure,
+        }
+    return fields
+
+
+@main_group.group("journal", help="The chain of evidence. Example: journal verify")
+def journal_group() -> None:
+    """Group."""
+
+
+@command("verify", group=journal_group, help="Check that no entry is missing or changed. Example: journal verify")
+def journal_verify(place: Place, console: Console) -> Result:
+    entries = place.journal().replay()
+    return {"entries": len(entries), "head": head_of(entries)}
+
+
+@command("show", group=journal_group, help="Print every entry, oldest first. Example: journal show")
+def journal_show(place: Place, console: Console) -> Result:
+    entries = place.journal().replay()
+    for entry in entries:
+        text = f"{entry.sequence:5} {entry.time_utc} {entry.event:12} {entry.step} {dict(entry.facts)}"
+        console.say("entry", text, sequence=entry.sequence, step=entry.step)
+    return {"entries": len(entries), "head": head_of(entries)}
+
+
+@main_group.group("trust", help="What this site trusts. Example: trust show")
+def trust_group() -> None:
+    """Group."""
+
+
+@command(
+    "pin",
+    group=trust_group,
+    help="Trust ROOT from now on; type the fingerprint that reached you on paper, not by the medium. "
+    "Example: trust pin 1.root.json --fingerprint 3f9c...",
+)
+@click.argument("root", type=click.Path(path_type=Path))
+@click.option("--fingerprint", required=True, help="64 hex digits, from the printed sheet.")
+def trust_pin(place: Place, console: Console, root: Path, fingerprint: str) -> Result:
+    from teraferry.installer.pin import pin_root
+
+    place.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with site_lock(place.state):
+        return pin_root(root, fingerprint, store=place.store(), journal=place.journal(), now=now_utc())
+
+
+@command("show", group=trust_group, help="Show the pinned root and the highest versions seen. Example: trust show")
+def trust_show(place: Place, console: Console) -> Result:
+    from teraferry.installer.pin import shown_trust
+
+    return shown_trust(place.store())
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run_program(main_group, sys.argv[1:], name=PROGRAM))
+
+
+def _release_fields(bundle: Any) -> dict[str, object]:
+    signed = bundle.release.bundle
+    return {
+        "product": signed.product,
+        "version": signed.version,
+        "signers": list(bundle.release.signers),
+        "chunks": len(bundle.reader.index.chunks),
+        "sha256": signed.digest.removeprefix("sha256:"),
+    }
+
+
+def _hand_over_when_newer(release: Any, kit: Path, place: Place) -> None:
+    import os
+
+    from teraferry.bundles import layout
+    from teraferry.installer.handover import hand_over, needs_handover, take_over_copy
+    from teraferry.installer.verify import kit_folder
+
+    if needs_handover(release, os.environ):
+        copy = take_over_copy(release, kit_folder(kit), place.state)
+        hand_over(copy, release.targets[layout.INSTALLER].digest, sys.argv[1:])
+
+
+def _confirm(shown: Plan, console: Console, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "confirmation-needed",
+            "install: no terminal to ask on, expected --yes",
+            hint="Look at `teraferry-installer plan KIT`, then type: teraferry-installer install KIT --yes",
+        )
+    with console.paused():
+        click.confirm(f"Roll out over {len(shown.nodes)} nodes ({', '.join(shown.nodes)})?", abort=True, err=True)
+
+
+if __name__ == "__main__":
+    main()

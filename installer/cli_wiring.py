@@ -1,0 +1,158 @@
+"""Where the site's parts are put together: the only place, with ``cli``, that builds adapters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from teraferry.bundles.digest import Buffer, Digest
+from teraferry.bundles.errors import RefusedError
+from teraferry.bundles.progress import Progress
+from teraferry.bundles.system.clock import monotonic_seconds, now_utc, sleep_seconds
+from teraferry.installer.adapters.cluster.seaweedfs import SeaweedfsCluster
+from teraferry.installer.adapters.journal.file import FileJournal
+from teraferry.installer.adapters.registry.distribution import DistributionRegistry, open_registry
+from teraferry.installer.adapters.registry.settings import RegistrySettings
+from teraferry.installer.adapters.transport.command import CommandTransport
+from teraferry.installer.adapters.transport.local import LocalTransport
+from teraferry.installer.adapters.workload.binary import BinaryWorkload
+from teraferry.installer.egress import install_egress_guard, make_egress
+from teraferry.installer.plan import Plan
+from teraferry.installer.ports import NodeTransport, Workload
+from teraferry.installer.rolling_parts import Patience, RollingParts
+from teraferry.installer.site import decide_strategy, load_site
+from teraferry.installer.site_model import Node, Site
+from teraferry.installer.strategy import Strategy
+from teraferry.installer.verify import VerifiedBundle, verify_artifact_integrity
+from teraferry.keys.trust_store import TrustStore
+
+JOURNAL_NAME = "journal.jsonl"
+LOAD_CONNECTIONS = 3
+"""More than three connections to one registry hardly help; see docs/benchmarks.md."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where this command works: the site file and the state folder."""
+
+    site_file: Path
+    state: Path
+
+    def store(self) -> TrustStore:
+        """Return what this site trusts."""
+        return TrustStore(self.state / "trust")
+
+    def journal(self) -> FileJournal:
+        """Return the site's journal."""
+        return FileJournal(self.state / JOURNAL_NAME)
+
+
+def open_site(place: Place, kit: Path | None, progress: Progress) -> tuple[Strategy, Site]:
+    """Return the strategy, decided before anything else, and the site; from here on no other host is reached.
+
+    Raises:
+        UsageError: 2. RefusedError: ``tier-not-supported``, 40.
+    """
+    strategy = decide_strategy(os.environ, place.site_file, kit=kit)
+    progress.say("strategy", strategy.said, tier=strategy.tier)
+    if strategy.tier != "1":
+        raise RefusedError(
+            "tier-not-supported",
+            f"DEPLOYMENT_TIER {strategy.tier}: blue-green is not delivered in this version, expected tier 1",
+            hint="Wait for a kit whose installer supports tier 2; nothing was changed.",
+            facts={"tier": strategy.tier},
+        )
+    site = load_site(place.site_file, kit=kit)
+    resolv_conf = Path("/etc/resolv.conf")
+    install_egress_guard(
+        make_egress(site.allowed_endpoints(), resolv_conf=resolv_conf.read_text() if resolv_conf.exists() else "")
+    )
+    return strategy, site
+
+
+def verify_kit(place: Place, kit: Path, progress: Progress, *, whole: bool) -> VerifiedBundle:
+    """Return the bundle of ``kit``, verified against what this site pinned.
+
+    Raises:
+        TrustError: 20-24. BundleError: 10, 11. UsageError: 2.
+    """
+    pinned = place.store().load()
+    return verify_artifact_integrity(
+        kit, pinned=pinned, built_at=build_date(), now=now_utc(), whole=whole, progress=progress
+    )
+
+
+def build_date() -> datetime:
+    """Return when this installer was built; a clock that is behind it is wrong."""
+    from teraferry.installer.built import built_at
+
+    return built_at()
+
+
+def make_registry(site: Site) -> DistributionRegistry:
+    """Return the site's registry; nothing is sent yet."""
+    table = site.registry
+    settings = RegistrySettings(
+        url=table.url,
+        ca=Path(table.ca) if table.ca else None,
+        user=table.credentials.user if table.credentials else "",
+        password_file=Path(table.credentials.password_file) if table.credentials else None,
+        plain_http=table.plain_http,
+    )
+    return open_registry(settings, connections=LOAD_CONNECTIONS)
+
+
+def make_transport(node: Node) -> NodeTransport:
+    """Return how ``node`` is reached."""
+    if node.transport.command is not None:
+        return CommandTransport(node.name, node.transport.command)
+    return LocalTransport(node.name)
+
+
+def make_cluster(site: Site) -> SeaweedfsCluster:
+    """Return the site's storage cluster; `weed shell` runs on the first master's node."""
+    if site.cluster is None:
+        raise RefusedError(
+            "plan-no-cluster",
+            f"site {site.name}: no [cluster] table, expected one in tier 1",
+            hint="Describe the storage cluster in site.toml under [cluster].",
+        )
+    return SeaweedfsCluster(site.cluster.masters, make_transport(site.master_nodes[0]), site.cluster.weed)
+
+
+def make_workloads(site: Site, plan: Plan) -> dict[tuple[str, str], Workload]:
+    """Return (node, path) -> workload for every target of ``plan``."""
+    nodes = {node.name: node for node in site.nodes}
+    deploys = {(str(deploy.role), deploy.path or ""): deploy for deploy in site.deploys}
+    workloads: dict[tuple[str, str], Workload] = {}
+    for target in plan.targets:
+        deploy = deploys[target.role, target.path]
+        workloads[target.node, target.path] = BinaryWorkload(
+            make_transport(nodes[target.node]), target.path, start=deploy.start_argv, stop=deploy.stop_argv
+        )
+    return workloads
+
+
+def make_rolling(
+    site: Site, plan: Plan, pieces: Callable[[Digest], Iterable[Buffer]], progress: Progress
+) -> RollingParts:
+    """Return the hands of a rolling update of ``site``."""
+    cluster = make_cluster(site)
+    table = site.cluster
+    if table is None:
+        raise ValueError("a site without [cluster] has no rolling update")
+    return RollingParts(
+        cluster=cluster,
+        workloads=make_workloads(site, plan),
+        volume_addresses=frozenset(node.address for node in site.nodes_of("volume")),
+        pieces=pieces,
+        patience=Patience(table.soak_seconds, table.stalled_after_seconds),
+        mode=table.mode,
+        on_failure=table.on_failure,
+        monotonic_seconds=monotonic_seconds,
+        sleep_seconds=sleep_seconds,
+        progress=progress,
+    )

@@ -1,0 +1,210 @@
+"""The whole of an install, in the order a person would tell it.
+
+Everything that can refuse is asked before the first write: a refusal leaves registry, nodes and
+state as they were. Then the run is opened in the journal, images are loaded, the rollout runs,
+and what runs at the end is compared with what was signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from teraferry.bundles.digest import Digest
+from teraferry.bundles.errors import OperatorNeededError, RefusedError, RolledBackError
+from teraferry.bundles.manifest import Release
+from teraferry.bundles.progress import Progress
+from teraferry.installer import rolling
+from teraferry.installer.execute import DONE, ENDED, INTENT, STARTED, Clock, RunRecord
+from teraferry.installer.gates import Baseline, baseline_of
+from teraferry.installer.journal import head_of
+from teraferry.installer.load import LoadReport, load_images
+from teraferry.installer.plan import DRAIN, PATCH, REBALANCE, Plan
+from teraferry.installer.ports import Entry, Journal, Registry
+from teraferry.installer.rolling_parts import RollingParts, require_full_health
+from teraferry.installer.verify import VerifiedBundle
+
+LOAD = "load_registry"
+
+
+@dataclass(frozen=True, slots=True)
+class InstallParts:
+    """The hands of an install; ``cli`` puts the adapters in."""
+
+    journal: Journal
+    registry: Registry
+    rolling: RollingParts
+    clock: Clock
+    progress: Progress
+    jobs: int
+    check_registry: bool
+    accept_trust: Callable[[], object]  # raises the floor of the trust store, durably
+    confirm: Callable[[Plan], None]  # asks the operator; raises to stop
+
+
+@dataclass(frozen=True, slots=True)
+class InstallReport:
+    """What an install did."""
+
+    nodes: tuple[str, ...]
+    load: LoadReport
+    journal_head: Digest
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """The newest run of a journal that was started and not ended."""
+
+    run: str
+    facts: Mapping[str, Any]
+
+
+def open_run_of(entries: Sequence[Entry]) -> OpenRun | None:
+    """Return the run that is half done, if there is one."""
+    found: OpenRun | None = None
+    for entry in entries:
+        if entry.event == STARTED:
+            found = OpenRun(entry.run, entry.facts)
+        elif entry.event == ENDED and found is not None and entry.run == found.run:
+            found = None
+    return found
+
+
+def installed_version_of(entries: Sequence[Entry]) -> str | None:
+    """Return the version the last complete install brought in; None when there was none."""
+    versions = {entry.run: str(entry.facts.get("version")) for entry in entries if entry.event == STARTED}
+    ended = [entry for entry in entries if entry.event == ENDED and entry.facts.get("outcome") == "done"]
+    return versions.get(ended[-1].run) if ended else None
+
+
+def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallReport:
+    """Bring the release in ``bundle`` to the site, or go on with an install that was interrupted.
+
+    1. Ask everything that can refuse: the version, the registry, the cluster's health.
+    2. Raise the trust floor and open the run: the first writes.
+    3. Load the images; tags last.
+    4. Roll out. 5. Compare what runs with what was signed, and end the run.
+
+    Raises:
+        RefusedError: 40, 42, 44: nothing changed, or blobs only.
+        RolledBackError: 50. OperatorNeededError: 60-62.
+    """
+    entries = parts.journal.replay()
+    unfinished = open_run_of(entries)
+    signed = bundle.release.bundle
+    resumed = unfinished is not None and unfinished.facts.get("bundle") == signed.digest
+    require_upgrade_allowed(bundle.manifest.release, installed_version_of(entries))  # 1
+    parts.registry.require_ready()
+    baseline = _baseline(parts, unfinished if resumed else None, entries)
+    parts.confirm(plan)
+    run = unfinished.run if resumed and unfinished else f"{signed.product}-{signed.version}-{len(entries) + 1}"
+    record = RunRecord(parts.journal, run=run, clock=parts.clock)
+    parts.accept_trust()  # 2
+    if resumed:
+        parts.progress.say("resumed", f"going on with run {run}, which was interrupted", run=run)
+    else:
+        _open(record, bundle, plan, baseline, unfinished)
+    load = _load(bundle, parts, record)  # 3
+    try:
+        rolling.execute_rolling_update(plan, parts.rolling, record, baseline=baseline)  # 4
+        _require_signed_digests_run(plan, parts)  # 5
+    except RolledBackError:
+        record.note(ENDED, outcome="rolled-back")
+        raise
+    require_full_health(parts.rolling, baseline=baseline, why="final health")
+    record.note(ENDED, outcome="done")
+    return InstallReport(plan.nodes, load, head_of(parts.journal.replay()), resumed)
+
+
+def require_upgrade_allowed(release: Release, installed: str | None) -> None:
+    """Refuse an upgrade the release was not made for. A first install and a reinstall pass.
+
+    Raises:
+        RefusedError: ``upgrade-not-supported``, 40.
+    """
+    if not release.upgrades_from or installed in (None, release.version):
+        return
+    try:
+        allowed = Version(str(installed)) in SpecifierSet(release.upgrades_from, prereleases=True)
+    except (InvalidSpecifier, InvalidVersion):
+        allowed = False
+    if not allowed:
+        raise RefusedError(
+            "upgrade-not-supported",
+            f"installed version {installed}: this release upgrades from {release.upgrades_from} only",
+            hint="Install the release in between first, or ask the release engineer for a kit made for your version.",
+            facts={"installed": installed, "upgrades_from": release.upgrades_from},
+        )
+
+
+def _baseline(parts: InstallParts, unfinished: OpenRun | None, entries: Sequence[Entry]) -> Baseline:
+    if unfinished is not None:
+        groups = frozenset(int(group) for group in unfinished.facts["stripe_groups"])
+        if _node_in_hand(entries, unfinished.run):
+            # Finishing that node is what brings redundancy back; the gate before the next one decides.
+            return Baseline(groups)
+        require_full_health(parts.rolling, baseline=Baseline(groups), why="health before going on")
+        return Baseline(groups)
+    parts.progress.start("check cluster health")
+    health = require_full_health(parts.rolling, baseline=None, why="health before the start")
+    parts.progress.say("gate", f"before the start: {health.summary()}")
+    return baseline_of(parts.rolling.cluster.observe())
+
+
+def _node_in_hand(entries: Sequence[Entry], run: str) -> bool:
+    own = [entry for entry in entries if entry.run == run]
+    begun = {entry.step.rsplit(" ", 1)[-1] for entry in own if entry.event == INTENT and _is_touching(entry.step)}
+    finished = {entry.step.rsplit(" ", 1)[-1] for entry in own if entry.event == DONE and REBALANCE in entry.step}
+    return bool(begun - finished)
+
+
+def _is_touching(step_id: str) -> bool:
+    return DRAIN in step_id or PATCH in step_id
+
+
+def _open(
+    record: RunRecord, bundle: VerifiedBundle, plan: Plan, baseline: Baseline, unfinished: OpenRun | None
+) -> None:
+    signed = bundle.release.bundle
+    if unfinished is not None:
+        record.note("run-superseded", superseded=unfinished.run)
+    record.note(
+        STARTED,
+        bundle=signed.digest,
+        product=signed.product,
+        version=signed.version,
+        sequence=signed.sequence,
+        signers=list(bundle.release.signers),
+        tier=plan.tier,
+        nodes=list(plan.nodes),
+        stripe_groups=sorted(baseline.stripe_groups),
+    )
+
+
+def _load(bundle: VerifiedBundle, parts: InstallParts, record: RunRecord) -> LoadReport:
+    if not record.is_begun(LOAD):
+        record.note(INTENT, LOAD)
+    report = load_images(
+        bundle, parts.registry, jobs=parts.jobs, progress=parts.progress, check_registry=parts.check_registry
+    )
+    if not record.is_done(LOAD):
+        record.note(DONE, LOAD, tags=list(report.tags), loaded_bytes=report.loaded_bytes)
+    return report
+
+
+def _require_signed_digests_run(plan: Plan, parts: InstallParts) -> None:
+    for target in plan.targets:
+        running = parts.rolling.workloads[target.node, target.path].running()
+        if running != frozenset({target.digest}):
+            raise OperatorNeededError(
+                "final-digest-differs",
+                f"node {target.node}: runs {sorted(running) or 'nothing'}, expected {target.digest} as signed",
+                hint="Look at that node's own log, then type the same install again: it goes on from here.",
+                exit_status=60,
+                facts={"node": target.node, "expected": target.digest, "found": sorted(running)},
+            )

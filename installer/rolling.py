@@ -1,0 +1,151 @@
+"""Tier 1: one node at a time, and only while the cluster's health is exactly 100 %.
+
+A node that comes back wrong is put back on its old version before anything else is decided;
+then the run stops, or rolls all back, as the site says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from teraferry.bundles.digest import Digest
+from teraferry.bundles.errors import OperatorNeededError, RolledBackError, TeraFerryError
+from teraferry.installer import plan as planning
+from teraferry.installer.execute import ROLLBACK, UNDONE, RunRecord, execute
+from teraferry.installer.gates import Baseline
+from teraferry.installer.plan import Plan
+from teraferry.installer.rolling_parts import RollingParts, check_cluster_health
+from teraferry.installer.rolling_steps import START_SECONDS, RollingSteps
+
+
+def execute_rolling_update(plan: Plan, parts: RollingParts, record: RunRecord, *, baseline: Baseline) -> None:
+    """Roll ``plan`` out, or go on with a run that was interrupted.
+
+    Raises:
+        RefusedError: 40, a gate refused and no node was touched.
+        RolledBackError: 50, ``node-failed-rolled-back``; every node serves on its old version.
+        OperatorNeededError: 60, ``halted-half-way``: mixed versions, no further node is touched.
+    """
+    roll = _Rolling(plan, parts, record, baseline)
+    if record.is_rolling_back():
+        roll.roll_back("an earlier run began to roll back")
+    try:
+        roll.roll_out()
+    except TeraFerryError as error:
+        roll.settle_failure(error)
+        raise
+
+
+class _Rolling:
+    """One run: its plan, and what becomes of it when a node fails."""
+
+    def __init__(self, plan: Plan, parts: RollingParts, record: RunRecord, baseline: Baseline) -> None:
+        self._plan = plan
+        self._parts = parts
+        self._record = record
+        self._baseline = baseline
+        self._steps = RollingSteps(parts, record, baseline)
+
+    def roll_out(self) -> None:
+        """Carry the plan out."""
+        execute(self._steps.actions(self._plan), self._record, self._parts.progress)
+
+    def settle_failure(self, error: TeraFerryError) -> None:
+        """Put the node in hand back on its old version, then stop or roll all back, as the site says.
+
+        Raises:
+            RolledBackError: 50. OperatorNeededError: 60. Returns when no node was touched.
+        """
+        old = self._old_digests()
+        if not old:
+            return
+        in_hand = next((node for node in self._plan.nodes if self._is_in_hand(node)), None)
+        if in_hand is not None and error.reference == "node-failed":
+            self._restore(in_hand, old)
+            old = {key: digest for key, digest in old.items() if key[0] != in_hand}
+        if self._parts.on_failure == "rollback" and self._healthy():
+            self._record.note(ROLLBACK, reason=error.message)
+            self.roll_back(error.message)
+        if not old and in_hand is not None and self._healthy():
+            raise RolledBackError(
+                "node-failed-rolled-back",
+                f"node {in_hand}: {error.message}; it is back on its old version and the cluster is at 100 %",
+                hint="Find out why with the node's own log, then type the same command again.",
+                facts={"node": in_hand, "cause": error.reference},
+            ) from error
+        cluster = "healthy" if self._healthy() else "degraded"
+        raise OperatorNeededError(
+            "halted-half-way",
+            f"rollout halted: {error.message}. Cluster {cluster}; nodes on the new version: "
+            f"{sorted({node for node, _ in old}) or 'none'}; no further node is touched",
+            hint="`teraferry-installer status` shows each node. When the cause is gone, type the same install again: "
+            "it goes on from here.",
+            facts={"cluster": cluster, "cause": error.reference, "patched": sorted({node for node, _ in old})},
+        ) from error
+
+    def roll_back(self, reason: str) -> None:
+        """Bring every node of this run back to what it ran before, newest first, each behind the same gates.
+
+        Raises:
+            RolledBackError: 50, when that is done. OperatorNeededError: 60, when it could not be.
+        """
+        targets = planning.reverse_targets(self._plan.targets, self._old_digests())
+        back = planning.plan_targets(targets, mode=self._parts.mode, prefix="rollback ")
+        try:
+            execute(self._steps.actions(back, prefix="rollback "), self._record, self._parts.progress)
+        except TeraFerryError as error:
+            raise OperatorNeededError(
+                "rollback-halted",
+                f"rollback halted: {error.message}; the rollout had failed because: {reason}",
+                hint="When the cause is gone, type the same install again: it goes on rolling back.",
+                facts={"cause": error.reference},
+            ) from error
+        raise RolledBackError(
+            "rolled-back",
+            f"rollout failed and was rolled back, every node serves on its old version: {reason}",
+            hint="`teraferry-installer journal show` has every step; install again when the cause is gone.",
+        )
+
+    def _restore(self, node: str, old: Mapping[tuple[str, str], Digest]) -> None:
+        self._parts.progress.say("restore", f"{node} is put back on its old version", node=node)
+        for target in self._plan.targets_of(node):
+            workload = self._parts.workloads[node, target.path]
+            workload.stop()
+            workload.select(old[node, target.path])
+            workload.start()
+        self._wait_for_old(node, old)
+        for step in self._plan.steps:
+            if step.node == node and step.action != planning.STAGE and self._record.is_begun(step.id):
+                self._record.note(UNDONE, step.id, node=node)
+
+    def _wait_for_old(self, node: str, old: Mapping[tuple[str, str], Digest]) -> None:
+        """Give the restored node time to be back; what became of it is judged by the gate after this."""
+        give_up = self._parts.monotonic_seconds() + START_SECONDS
+        targets = self._plan.targets_of(node)
+        while self._parts.monotonic_seconds() < give_up:
+            runs = all(self._parts.workloads[node, t.path].running() == {old[node, t.path]} for t in targets)
+            if runs and (targets[0].role != "volume" or targets[0].address in self._parts.cluster.observe().nodes):
+                return
+            self._parts.progress.waiting(f"{node} to come back", "it was put back on its old version")
+            self._parts.sleep_seconds(self._parts.patience.poll_seconds)
+
+    def _healthy(self) -> bool:
+        try:
+            return check_cluster_health(self._parts, baseline=self._baseline, why="health after the failure").is_full
+        except TeraFerryError:
+            # What cannot be observed is not healthy; the failure that brought us here is what is reported.
+            return False
+
+    def _is_in_hand(self, node: str) -> bool:
+        return self._record.is_begun(f"{planning.PATCH} {node}") and not self._record.is_done(
+            f"{planning.REBALANCE} {node}"
+        )
+
+    def _old_digests(self) -> dict[tuple[str, str], Digest]:
+        """Return what each patched node ran before, from the intents: written before it was touched."""
+        found: dict[tuple[str, str], Digest] = {}
+        for step_id, facts in self._record.begun().items():
+            old = facts.get("old")
+            if step_id.startswith(planning.PATCH) and isinstance(old, Mapping):
+                found.update({(str(facts["node"]), path): digest for path, digest in old.items() if digest})
+        return found

@@ -1,0 +1,110 @@
+"""What a rolling update works with, and the one gate in front of every node.
+
+Health is asked of the storage itself, three times in a row. Deadlines count progress, not time:
+a big node may take hours as long as shards keep moving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from teraferry.bundles.digest import Buffer, Digest
+from teraferry.bundles.errors import RefusedError
+from teraferry.bundles.progress import Progress
+from teraferry.installer.gates import Baseline, Health, judge_health
+from teraferry.installer.ports import Cluster, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often to look, how many looks in a row must agree, and when waiting is hopeless."""
+
+    soak_seconds: float
+    stalled_after_seconds: float
+    polls: int = 3
+    poll_seconds: float = 0.5
+    settle_seconds: float = 15.0  # a healthy cluster shows three good polls in a row within this
+
+
+@dataclass(frozen=True, slots=True)
+class RollingParts:
+    """The hands of a rolling update; ``cli`` puts the adapters in."""
+
+    cluster: Cluster
+    workloads: Mapping[tuple[str, str], Workload]  # (node name, deploy path) -> its workload
+    volume_addresses: frozenset[str]
+    pieces: Callable[[Digest], Iterable[Buffer]]  # verified bytes of a blob
+    patience: Patience
+    mode: str  # "safe" or "quick"
+    on_failure: str  # "stop" or "rollback"
+    monotonic_seconds: Callable[[], float]
+    sleep_seconds: Callable[[float], None]
+    progress: Progress
+
+
+def check_cluster_health(parts: RollingParts, *, baseline: Baseline | None, why: str) -> Health:
+    """Return the verdict after three polls in a row agree on 100 %, or the last one that did not.
+
+    Anything that cannot be observed counts against health; nothing is taken for a pass.
+    """
+    patience = parts.patience
+    give_up = parts.monotonic_seconds() + patience.settle_seconds
+    in_a_row = 0
+    while True:
+        health = judge_now(parts, baseline)
+        in_a_row = in_a_row + 1 if health.is_full else 0
+        if in_a_row >= patience.polls:
+            return health
+        if not health.is_full:
+            parts.progress.waiting(why, health.summary())
+            if parts.monotonic_seconds() >= give_up:
+                return health
+        parts.sleep_seconds(patience.poll_seconds)
+
+
+def require_full_health(parts: RollingParts, *, baseline: Baseline | None, why: str) -> Health:
+    """Return the verdict of ``check_cluster_health`` if it is 100 %.
+
+    Raises:
+        RefusedError: ``cluster-degraded``, 40: ABORT_DEPLOY.
+    """
+    health = check_cluster_health(parts, baseline=baseline, why=why)
+    if not health.is_full:
+        raise RefusedError(
+            "cluster-degraded",
+            f"ABORT_DEPLOY: cluster health {health.summary()}, expected exactly 100 %",
+            hint="Bring the cluster back to full health (`ec.rebuild`, `volume.fix.replication`, restart the node that "
+            "is away), then type the same command again.",
+            facts={"percent": round(health.percent, 1), "reasons": list(health.reasons)},
+        )
+    return health
+
+
+def judge_now(parts: RollingParts, baseline: Baseline | None) -> Health:
+    """Return the verdict on one look at the cluster; a gate asks for three, see ``check_cluster_health``."""
+    return judge_health(
+        parts.cluster.observe(), parts.volume_addresses, baseline=baseline, single_copies=parts.mode == "safe"
+    )
+
+
+def wait_while_moving(parts: RollingParts, is_there: Callable[[], bool], what: str, *, reference: str) -> None:
+    """Wait until ``is_there``; give up when nothing in the cluster moved for too long.
+
+    Raises:
+        RefusedError: ``reference``, 40.
+    """
+    patience = parts.patience
+    last, since = parts.cluster.observe(), parts.monotonic_seconds()
+    while not is_there():
+        seen = parts.cluster.observe()
+        if seen != last:
+            last, since = seen, parts.monotonic_seconds()
+        if parts.monotonic_seconds() - since >= patience.stalled_after_seconds:
+            raise RefusedError(
+                reference,
+                f"{what}: nothing moved for {patience.stalled_after_seconds:g} s, expected shards to keep moving",
+                hint="Look at the storage's own log for the cause, then type the same command again.",
+            )
+        parts.progress.waiting(what, judge_now(parts, None).summary())
+        parts.sleep_seconds(patience.poll_seconds)

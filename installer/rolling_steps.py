@@ -1,0 +1,241 @@
+"""The steps of a rolling update on one node, as actions: how to see, do and check each.
+
+``check_cluster_health`` → ``drain_node`` → ``patch_binary`` → ``rejoin_cluster`` → ``wait_for_rebalance``.
+What is true on the node decides, never the journal alone: a step whose effect is there is not
+done again, and one whose purpose has passed is not looked at again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from teraferry.bundles.digest import Buffer, Digest
+from teraferry.bundles.errors import RefusedError
+from teraferry.installer import plan as planning
+from teraferry.installer.execute import Action, RunRecord
+from teraferry.installer.gates import Baseline
+from teraferry.installer.plan import Plan, Step, Target
+from teraferry.installer.ports import ClusterObservation, Workload
+from teraferry.installer.rolling_parts import RollingParts, judge_now, require_full_health, wait_while_moving
+
+START_SECONDS = 120.0
+"""How long a started node may take to be in the cluster with the right digest running."""
+
+
+class RollingSteps:
+    """The actions of one run; state lives in the journal and on the nodes, not here."""
+
+    def __init__(self, parts: RollingParts, record: RunRecord, baseline: Baseline) -> None:
+        self._parts = parts
+        self._record = record
+        self._baseline = baseline
+
+    def actions(self, plan: Plan, *, prefix: str = "") -> list[Action]:
+        """Return one action for each step of ``plan``, in order."""
+        targets = {f"{prefix}{planning.STAGE} {t.node} {t.file}": t for t in plan.targets}
+        return [
+            self._stage(step, targets[step.id]) if step.action == planning.STAGE else self._of_node(step, plan, prefix)
+            for step in plan.steps
+        ]
+
+    def _of_node(self, step: Step, plan: Plan, prefix: str) -> Action:
+        targets = plan.targets_of(step.node)
+        build = {
+            planning.CHECK: self.check_cluster_health,
+            planning.DRAIN: self.drain_node,
+            planning.PATCH: self.patch_binary,
+            planning.REJOIN: self.rejoin_cluster,
+            planning.REBALANCE: self.wait_for_rebalance,
+        }[step.action]
+        return build(step, targets, prefix)
+
+    def _stage(self, step: Step, target: Target) -> Action:
+        workload = self._workload(target)
+
+        def act() -> None:
+            self._parts.progress.start(f"stage {target.node}", total_bytes=target.length_bytes, detail=target.file)
+            workload.stage(self._counted(target.digest), target.digest, mode=target.mode)
+
+        def confirm() -> Mapping[str, object]:
+            if not workload.staged(target.digest):
+                raise RefusedError(
+                    "stage-not-there",
+                    f"node {target.node}: {target.file} is not there after its upload, expected {target.digest}",
+                    hint="Look at the disk of that node, then type the same command again.",
+                    facts={"node": target.node, "digest": target.digest},
+                )
+            return {"node": target.node, "digest": target.digest}
+
+        return Action(
+            step,
+            lambda: self._record.is_done(step.id) and self._touched(target.node),
+            lambda: workload.staged(target.digest),
+            act,
+            confirm,
+            {"digest": target.digest},
+        )
+
+    def check_cluster_health(self, step: Step, targets: Sequence[Target], prefix: str) -> Action:
+        """Gate: exactly 100 %, unless a killed run left this very node half-way."""
+
+        def is_moot() -> bool:
+            begun = self._record.is_begun(f"{prefix}{planning.PATCH} {step.node}")
+            left = self._record.is_begun(f"{prefix}{planning.DRAIN} {step.node}") and self._parts.mode == "quick"
+            # A run that was killed here must finish the node in hand: that is what restores redundancy.
+            return (begun and not self._serves_old(targets)) or (left and not self._is_in(targets))
+
+        def confirm() -> Mapping[str, object]:
+            if self._record.is_begun(f"{prefix}{planning.DRAIN} {step.node}"):
+                # An interrupted drain left some shards on two nodes; that is ours to clear, not a fault to refuse.
+                self._parts.cluster.rebalance()
+            health = require_full_health(self._parts, baseline=self._baseline, why=f"health before {step.node}")
+            self._parts.progress.say("gate", f"health before {step.node}: {health.summary()}", node=step.node)
+            return {"health": health.summary()}
+
+        return Action(step, is_moot, lambda: True, _nothing, confirm, {})
+
+    def drain_node(self, step: Step, targets: Sequence[Target], prefix: str) -> Action:
+        """Empty a volume server (safe), or let it leave the cluster (quick)."""
+        address = targets[0].address
+        safe = self._parts.mode == "safe"
+
+        def is_moot() -> bool:
+            return self._record.is_begun(f"{prefix}{planning.PATCH} {step.node}") and not self._serves_old(targets)
+
+        def is_true() -> bool:
+            return _is_empty(self._parts.cluster.observe(), address) if safe else not self._is_in(targets)
+
+        def act() -> None:
+            self._parts.progress.start(f"drain {step.node}")
+            (self._parts.cluster.drain if safe else self._parts.cluster.leave)(address)
+
+        def confirm() -> Mapping[str, object]:
+            wait_while_moving(self._parts, is_true, f"{step.node} to be drained", reference="drain-stalled")
+            return {"node": step.node, "mode": self._parts.mode}
+
+        return Action(step, is_moot, is_true, act, confirm, {})
+
+    def patch_binary(self, step: Step, targets: Sequence[Target], _prefix: str) -> Action:
+        """Stop the node and link the new version in."""
+
+        def is_true() -> bool:
+            return all(self._workload(t).selected() == t.digest for t in targets) and not self._serves_old(targets)
+
+        def act() -> None:
+            self._parts.progress.start(f"patch {step.node}")
+            if targets[0].role == "volume":
+                # Shard requests stop coming before the process goes, so no reader meets a closed port.
+                self._parts.cluster.leave(targets[0].address)
+            for target in targets:
+                self._workload(target).stop()
+                self._workload(target).select(target.digest)
+
+        def confirm() -> Mapping[str, object]:
+            if not is_true():
+                raise _node_failed(step.node, "the new version is not linked in")
+            return {"node": step.node, "digests": [t.digest for t in targets]}
+
+        old = {t.path: self._workload(t).selected() for t in targets}
+        return Action(step, self._is_done(step), is_true, act, confirm, {"node": step.node, "old": old})
+
+    def rejoin_cluster(self, step: Step, targets: Sequence[Target], _prefix: str) -> Action:
+        """Start the node; it must run the signed digest and be back in the cluster."""
+
+        def is_true() -> bool:
+            return self._runs(targets) and self._answers(targets)
+
+        def act() -> None:
+            self._parts.progress.start(f"rejoin {step.node}")
+            for target in targets:
+                self._workload(target).start()
+
+        def confirm() -> Mapping[str, object]:
+            give_up = self._parts.monotonic_seconds() + START_SECONDS
+            while not is_true():
+                if self._parts.monotonic_seconds() >= give_up:
+                    found = sorted(digest for t in targets for digest in self._workload(t).running())
+                    raise _node_failed(step.node, f"it runs {found or 'nothing'} and is not back in the cluster")
+                self._parts.progress.waiting(f"{step.node} to come back", "it was just started")
+                self._parts.sleep_seconds(self._parts.patience.poll_seconds)
+            return {"node": step.node, "running": [t.digest for t in targets]}
+
+        return Action(step, self._is_done(step), is_true, act, confirm, {})
+
+    def wait_for_rebalance(self, step: Step, targets: Sequence[Target], _prefix: str) -> Action:
+        """Block until the cluster is at 100 % again, then soak."""
+
+        def is_true() -> bool:
+            return targets[0].role != "volume"
+
+        def act() -> None:
+            self._parts.progress.start(f"rebalance after {step.node}")
+            self._parts.cluster.rebalance()
+
+        def confirm() -> Mapping[str, object]:
+            wait_while_moving(
+                self._parts,
+                lambda: judge_now(self._parts, self._baseline).is_full,
+                f"100 % after {step.node}",
+                reference="rebalance-stalled",
+            )
+            health = require_full_health(self._parts, baseline=self._baseline, why=f"100 % after {step.node}")
+            self._soak(step.node)
+            if not self._runs(targets):
+                raise _node_failed(step.node, "it stopped running the signed digest during the soak")
+            self._parts.progress.say("gate", f"{step.node} is back: {health.summary()}", node=step.node)
+            return {"health": health.summary()}
+
+        return Action(step, self._is_done(step), is_true, act, confirm, {})
+
+    def _workload(self, target: Target) -> Workload:
+        return self._parts.workloads[target.node, target.path]
+
+    def _runs(self, targets: Sequence[Target]) -> bool:
+        return all(self._workload(t).running() == frozenset({t.digest}) for t in targets)
+
+    def _serves_old(self, targets: Sequence[Target]) -> bool:
+        return any(self._workload(t).running() - {t.digest} for t in targets)
+
+    def _is_in(self, targets: Sequence[Target]) -> bool:
+        return targets[0].address in self._parts.cluster.observe().nodes
+
+    def _answers(self, targets: Sequence[Target]) -> bool:
+        if targets[0].role == "volume":
+            return self._is_in(targets)
+        return targets[0].role != "filer" or self._parts.cluster.serves(targets[0].address)
+
+    def _touched(self, node: str) -> bool:
+        return self._record.is_begun(f"{planning.PATCH} {node}")
+
+    def _is_done(self, step: Step) -> Callable[[], bool]:
+        return lambda: self._record.is_done(step.id)
+
+    def _soak(self, node: str) -> None:
+        until = self._parts.monotonic_seconds() + self._parts.patience.soak_seconds
+        while (left := until - self._parts.monotonic_seconds()) > 0:
+            self._parts.progress.waiting(f"soak of {node}", f"{left:.0f} s left")
+            require_full_health(self._parts, baseline=self._baseline, why=f"soak of {node}")
+            self._parts.sleep_seconds(min(left, self._parts.patience.poll_seconds))
+
+    def _counted(self, digest: Digest) -> Iterable[Buffer]:
+        for piece in self._parts.pieces(digest):
+            yield piece
+            self._parts.progress.advance(len(piece))
+
+
+def _nothing() -> None:
+    """A gate has no effect of its own."""
+
+
+def _is_empty(observation: ClusterObservation, address: str) -> bool:
+    holds_shards = any(address in group.holders for group in observation.stripe_groups)
+    return not holds_shards and not any(address in volume.holders for volume in observation.volumes)
+
+
+def _node_failed(node: str, found: str) -> RefusedError:
+    return RefusedError(
+        "node-failed",
+        f"node {node}: {found}, expected the signed version running and in the cluster",
+        hint="Look at the node's own log; it is put back on its old version.",
+        facts={"node": node},
+    )

@@ -1,0 +1,235 @@
+"""What site.toml may hold, table by table. Pure, frozen and strict; sense is checked in ``site_rules``.
+
+Field names are the file's own, but for the lists: ``[[node]]`` is ``nodes``, and so on. Every table
+says ``frozen`` again for type checkers: they do not take it over from ``Model``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from teraferry.bundles.model import Model
+from teraferry.installer.addresses import parse_address, registry_endpoint
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+"""Names of sites and nodes stand in file names, journal lines and terminals: nothing to escape, bounded."""
+
+Seconds = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
+"""Up to a day; a longer pause is a mistake of units."""
+
+Argv = Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=256)]
+"""A command as a list of words; never a line for a shell."""
+
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+
+GRPC_PORT_OFFSET = 10_000
+"""SeaweedFS listens for gRPC this far above its HTTP port, unless told otherwise."""
+
+
+class Identity(Model, frozen=True):
+    """``[site]``."""
+
+    name: Name
+    tier: str | None = None
+
+
+class Credentials(Model, frozen=True):
+    """``[registry] credentials``: the password is in a file of its own, never here."""
+
+    user: Text
+    password_file: Text
+
+
+class RegistryTable(Model, frozen=True):
+    """``[registry]``: the site's own."""
+
+    url: Text
+    ca: Text | None = None
+    credentials: Credentials | None = None
+    plain_http: bool = False
+
+
+class TrustTable(Model, frozen=True):
+    """``[trust]``."""
+
+    require_openpgp: Text | None = None
+
+
+class ClusterTable(Model, frozen=True):
+    """``[cluster]``, tier 1."""
+
+    engine: Literal["seaweedfs", "http", "swarm", "command"]
+    masters: tuple[Text, ...] = ()
+    mode: Literal["safe", "quick"] = "safe"
+    soak_seconds: Seconds = 30
+    stalled_after_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
+    on_failure: Literal["stop", "rollback"] = "stop"
+    weed: Text = "weed"  # the weed program on the first master's node, for `weed shell`
+
+
+class Transport(Model, frozen=True):
+    """How a node is reached: exactly one of ``local``, ``command``, ``ssh``."""
+
+    local: bool = False
+    command: Argv | None = None  # words put before every command, e.g. ["nsenter", "--target", "1234", "--net"]
+    ssh: Text | None = None
+    identity: Text | None = None
+    host_key: Text | None = None
+
+
+class Node(Model, frozen=True):
+    """``[[node]]``: one machine, or one server on it."""
+
+    name: Name
+    role: Literal["volume", "master", "filer", "app"]
+    address: Text  # host:port, what the cluster calls it
+    transport: Transport
+
+
+class Deploy(Model, frozen=True):
+    """``[[deploy]]``: one file or image of a release, and the nodes that run it."""
+
+    role: Literal["volume", "master", "filer", "app"]
+    workload: Literal["binary", "container", "swarm", "command"]
+    file: Text | None = None
+    image: Text | None = None
+    path: Text | None = None  # absolute; becomes a link to PATH.d/<digest>
+    unit: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,254}\Z")] | None = None
+    stop: Argv | None = None
+    start: Argv | None = None
+
+    @property
+    def stop_argv(self) -> tuple[str, ...]:
+        """The command that stops the workload on its node."""
+        return self.stop or ("systemctl", "stop", self.unit or "")
+
+    @property
+    def start_argv(self) -> tuple[str, ...]:
+        """The command that starts the workload on its node."""
+        return self.start or ("systemctl", "start", self.unit or "")
+
+
+class GreenTable(Model, frozen=True):
+    """``[green]``, tier 2."""
+
+    nodes: tuple[Name, ...]
+
+
+class TrafficTable(Model, frozen=True):
+    """``[traffic]``, tier 2."""
+
+    engine: Literal["nftables", "haproxy", "command"]
+    virtual_ip: Text
+    blue: Text
+    green: Text
+    dead_man: Text
+    cut_after: Text | None = None
+
+
+class MonitorTable(Model, frozen=True):
+    """``[monitor]``, tier 2."""
+
+    seconds: Seconds
+    every_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)]
+    health: Text
+    error_rate_max: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    latency_p99_ms: Annotated[int, msgspec.Meta(ge=1)]
+
+
+class ReplicationTable(Model, frozen=True):
+    """``[replication]``, tier 2."""
+
+    engine: Literal["seaweedfs", "postgresql", "command"]
+    writers: Literal["one", "two"]
+    blue: Text
+    green: Text
+    path: Text | None = None
+    write_hold_seconds: Seconds | None = None
+
+
+class PassWhen(Model, frozen=True):
+    """What the answer of a probe must hold to pass; no expression language."""
+
+    field: Text
+    equals: str | int | float | bool
+
+
+class Probe(Model, frozen=True):
+    """One compliance probe."""
+
+    pass_when: PassWhen
+    http: Text | None = None
+    command: Argv | None = None
+    file: Text | None = None
+    max_age_seconds: Seconds | None = None
+
+
+class ComplianceTable(Model, frozen=True):
+    """``[compliance]``, tier 2: both must be there."""
+
+    legal_hold: Probe
+    audit_export: Probe
+
+
+class Key(Model, frozen=True):
+    """``[[key]]``: must survive everything."""
+
+    name: Name
+    node: Name
+    store: Literal["tpm", "pkcs11", "command"]
+    handle: Text
+    recovery_proof: Text | None = None
+    accepted_without_recovery: Text | None = None
+
+
+class Site(Model, frozen=True):
+    """One isolated installation, as its site.toml describes it. Made only by ``site.load_site``."""
+
+    identity: Identity = msgspec.field(name="site")
+    registry: RegistryTable
+    trust: TrustTable = TrustTable()
+    cluster: ClusterTable | None = None
+    nodes: tuple[Node, ...] = msgspec.field(name="node", default=())
+    deploys: tuple[Deploy, ...] = msgspec.field(name="deploy", default=())
+    green: GreenTable | None = None
+    traffic: TrafficTable | None = None
+    monitor: MonitorTable | None = None
+    replication: ReplicationTable | None = None
+    compliance: ComplianceTable | None = None
+    keys: tuple[Key, ...] = msgspec.field(name="key", default=())
+
+    @property
+    def name(self) -> str:
+        """The site's own name."""
+        return self.identity.name
+
+    @property
+    def tier(self) -> str | None:
+        """``tier`` as it stands in the file; ``strategy`` says what it means."""
+        return self.identity.tier
+
+    @property
+    def master_nodes(self) -> tuple[Node, ...]:
+        """The nodes of ``[cluster] masters``, in that order."""
+        by_address = {node.address: node for node in self.nodes}
+        return tuple(by_address[master] for master in (self.cluster.masters if self.cluster else ()))
+
+    def nodes_of(self, role: str) -> tuple[Node, ...]:
+        """Return the nodes that play ``role``, in the order of the file."""
+        return tuple(node for node in self.nodes if node.role == role)
+
+    def allowed_endpoints(self) -> frozenset[tuple[str, int]]:
+        """Return every host and port that the installer itself may connect to; hosts as the file writes them."""
+        endpoints = {registry_endpoint(self.registry.url)[1:]}
+        for master in self.cluster.masters if self.cluster else ():
+            host, port = parse_address(master)
+            endpoints |= {(host, port), (host, port + GRPC_PORT_OFFSET)}
+        for node in self.nodes:
+            host, port = parse_address(node.address)
+            endpoints.add((host, port))
+            if node.role == "volume":
+                # Shards are moved over the volume servers' own gRPC port.
+                endpoints.add((host, port + GRPC_PORT_OFFSET))
+        return frozenset(endpoints)

@@ -1,0 +1,184 @@
+"""What must hold between the fields of a site file, and what of it is not delivered yet. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import PurePosixPath
+from typing import TypeVar
+
+from teraferry.bundles.errors import UsageError
+from teraferry.installer.addresses import MAX_PORT, is_loopback, parse_address, registry_endpoint
+from teraferry.installer.site_model import GRPC_PORT_OFFSET, Deploy, Site, Transport
+from teraferry.installer.site_text import SiteText, Where
+from teraferry.installer.strategy import parse_tier
+
+_Parsed = TypeVar("_Parsed")
+
+
+def require_sound(site: Site, text: SiteText) -> None:
+    """Check everything the types cannot say, in the order of the file.
+
+    Raises:
+        UsageError: ``tier-unknown``, ``site-bad-value``, ``site-missing-field`` or ``not-delivered``, 2.
+    """
+    _require_delivered(site, text)
+    _require_registry(site, text)
+    _require_nodes(site, text)
+    _require_cluster(site, text)
+    _require_deploys(site, text)
+
+
+def _require_delivered(site: Site, text: SiteText) -> None:
+    # A demand that this installer cannot meet yet is refused; ignored, it would be a promise broken in silence.
+    if site.trust.require_openpgp is not None:
+        raise _not_delivered(text, ("trust", "require_openpgp"), "a demanded OpenPGP signature")
+    if site.keys:
+        raise _not_delivered(text, ("key", 0), "watching over keys that must survive")
+    if site.cluster is not None and site.cluster.engine != "seaweedfs":
+        raise _not_delivered(text, ("cluster", "engine"), f'engine = "{site.cluster.engine}"')
+    for number, node in enumerate(site.nodes):
+        if node.transport.ssh is not None:
+            raise _not_delivered(text, ("node", number, "transport"), "a transport by ssh")
+    for number, deploy in enumerate(site.deploys):
+        if deploy.workload != "binary":
+            raise _not_delivered(text, ("deploy", number, "workload"), f'workload = "{deploy.workload}"')
+
+
+def _not_delivered(text: SiteText, where: Where, what: str) -> UsageError:
+    return text.bad_value(
+        where,
+        f"{what} is not delivered in this version, expected a site that does without it",
+        reference="not-delivered",
+        hint="Ask your supplier for a version that delivers it. Do not install with this one what has to rely on it.",
+    )
+
+
+def _require_registry(site: Site, text: SiteText) -> None:
+    registry = site.registry
+    scheme, host, _ = _checked(text, ("registry", "url"), partial(registry_endpoint, registry.url))
+    if scheme == "http" and not registry.plain_http and not is_loopback(host):
+        raise text.bad_value(
+            ("registry", "url"),
+            f"plain HTTP to {host}, expected https, or plain_http = true spelled out",
+            hint='Give the registry a certificate of the site\'s CA and write https:// and ca = "...".',
+        )
+    if scheme == "https" and registry.plain_http:
+        raise text.bad_value(("registry", "plain_http"), "true beside an https URL, expected one of the two")
+    if registry.ca is not None:
+        _require_absolute(registry.ca, text, ("registry", "ca"))
+    if registry.credentials is not None:
+        _require_absolute(registry.credentials.password_file, text, ("registry", "credentials", "password_file"))
+
+
+def _require_nodes(site: Site, text: SiteText) -> None:
+    seen_names: dict[str, int] = {}
+    seen_addresses: dict[tuple[str, int], int] = {}
+    for number, node in enumerate(site.nodes):
+        endpoint = _checked(text, ("node", number, "address"), partial(parse_address, node.address))
+        # Two entries for one server would be two votes of one node, and a second drain of the same disks.
+        if seen_names.setdefault(node.name, number) != number:
+            raise text.bad_value(("node", number, "name"), f"{node.name} twice, expected one node a name")
+        if seen_addresses.setdefault(endpoint, number) != number:
+            raise text.bad_value(("node", number, "address"), f"{node.address} twice, expected one node an address")
+        _require_transport(node.transport, text, ("node", number, "transport"))
+
+
+def _require_transport(transport: Transport, text: SiteText, where: Where) -> None:
+    ways = [transport.local, transport.command is not None, transport.ssh is not None]
+    if sum(ways) != 1:
+        found = "more than one way" if any(ways) else "no way"
+        raise text.bad_value(where, f"{found} to the node, expected one of local = true, command = [...], ssh")
+    if transport.ssh is None and (transport.identity is not None or transport.host_key is not None):
+        raise text.bad_value(where, "identity or host_key without ssh, expected them only with it")
+    if transport.command is not None:
+        _require_words(transport.command, text, where)
+
+
+def _require_cluster(site: Site, text: SiteText) -> None:
+    tier = None if site.tier is None else parse_tier(site.tier, source=f"site file {text.name}")
+    cluster = site.cluster
+    if cluster is None:
+        if tier == "2":
+            return
+        raise text.bad_value(
+            ("cluster",),
+            "absent, expected it for tier 1",
+            reference="site-missing-field",
+            hint=f'Add [cluster] with engine = "seaweedfs" and masters to {text.name}.',
+        )
+    if not cluster.masters:
+        raise text.bad_value(("cluster", "masters"), "no master, expected at least one host:port")
+    for master in cluster.masters:
+        _, port = _checked(text, ("cluster", "masters"), partial(parse_address, master))
+        if port + GRPC_PORT_OFFSET > MAX_PORT:
+            found = f"port {port}, expected at most {MAX_PORT - GRPC_PORT_OFFSET} (gRPC is {GRPC_PORT_OFFSET} above)"
+            raise text.bad_value(("cluster", "masters"), found)
+        if master not in {node.address for node in site.nodes_of("master")}:
+            raise text.bad_value(
+                ("cluster", "masters"), f'{master} is no node, expected a [[node]] with role = "master" at that address'
+            )
+    if len(set(cluster.masters)) != len(cluster.masters):
+        raise text.bad_value(("cluster", "masters"), "a master twice, expected each once")
+    if cluster.weed != "weed":
+        _require_absolute(cluster.weed, text, ("cluster", "weed"))
+
+
+def _require_deploys(site: Site, text: SiteText) -> None:
+    roles = {node.role for node in site.nodes}
+    for number, deploy in enumerate(site.deploys):
+        where: Where = ("deploy", number)
+        if (deploy.file is None) == (deploy.image is None):
+            raise text.bad_value(where, "expected exactly one of file and image")
+        if deploy.image is not None:
+            raise text.bad_value((*where, "image"), "an image with workload binary, expected file")
+        if deploy.role not in roles:
+            raise text.bad_value((*where, "role"), f"{deploy.role}, which no node has, expected the role of a node")
+        if deploy.path is None:
+            raise text.bad_value(
+                (*where, "path"), "absent, expected it with workload binary", reference="site-missing-field"
+            )
+        _require_absolute(deploy.path, text, (*where, "path"))
+        _require_restart(deploy, text, where)
+    _require_own_paths(site, text)
+
+
+def _require_restart(deploy: Deploy, text: SiteText, where: Where) -> None:
+    commands = (deploy.stop is not None, deploy.start is not None)
+    if (deploy.unit is not None) == any(commands) or any(commands) != all(commands):
+        raise text.bad_value(where, "expected either unit, or both stop and start")
+    for field, argv in (("stop", deploy.stop), ("start", deploy.start)):
+        if argv is not None:
+            _require_words(argv, text, (*where, field))
+
+
+def _require_own_paths(site: Site, text: SiteText) -> None:
+    """Refuse two deploys, or two nodes of one machine, that would take turns at one link."""
+    taken: dict[tuple[Transport, str], str] = {}
+    for number, deploy in enumerate(site.deploys):
+        for node in site.nodes_of(deploy.role):
+            user = f"node {node.name} by [[deploy]] {number + 1}"
+            # Nodes with the same way in are the same machine, however many names they have.
+            other = taken.setdefault((node.transport, deploy.path or ""), user)
+            if other != user:
+                found = f"{deploy.path} for {user} and for {other}, expected a path of its own for each on one machine"
+                raise text.bad_value(("deploy", number, "path"), found)
+
+
+def _require_absolute(path: str, text: SiteText, where: Where) -> None:
+    pure = PurePosixPath(path)
+    plain = path.isprintable() and path == str(pure) and ".." not in pure.parts and not path.startswith("//")
+    if not pure.is_absolute() or not plain or len(pure.parts) < 2:
+        raise text.bad_value(where, f"{path!r}, expected an absolute path without .., // or a / at its end")
+
+
+def _require_words(argv: Sequence[str], text: SiteText, where: Where) -> None:
+    if not argv[0] or any("\0" in word for word in argv):
+        raise text.bad_value(where, "expected a program and its arguments, each in quotes of its own")
+
+
+def _checked(text: SiteText, where: Where, parse: Callable[[], _Parsed]) -> _Parsed:
+    try:
+        return parse()
+    except ValueError as error:
+        raise text.bad_value(where, str(error)) from None

@@ -1,0 +1,111 @@
+"""``verify_artifact_integrity``: from a kit on a medium to a bundle whose every byte may be used.
+
+Nothing is inflated, parsed or unpacked before its bytes matched a signed digest in memory.
+``VerifiedBundle`` is made here only, so a function that asks for one cannot be handed less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from teraferry.bundles import layout
+from teraferry.bundles.archive_reader import BundleReader
+from teraferry.bundles.digest import Digest
+from teraferry.bundles.errors import BundleError, UsageError
+from teraferry.bundles.limits import MAX_MANIFEST_BYTES
+from teraferry.bundles.manifest import Manifest, parse_manifest
+from teraferry.bundles.progress import Progress
+from teraferry.keys.metadata import read_metadata
+from teraferry.keys.trust import verify_release
+from teraferry.keys.trust_store import Pinned
+from teraferry.keys.trusted import TrustedRelease
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedBundle:
+    """A bundle that passed; ``verify.py`` alone constructs it."""
+
+    release: TrustedRelease
+    manifest: Manifest
+    reader: BundleReader
+    path: Path
+    whole: bool  # every byte was read and matched, not just the parts that plan needs
+
+    def pieces(self, digest: Digest) -> Iterator[memoryview]:
+        """Return the verified bytes of one blob."""
+        return self.reader.stream_blob(digest)
+
+
+def kit_folder(kit: Path) -> Path:
+    """Return the kit folder that ``kit`` names: itself, or where the named bundle file lies.
+
+    Raises:
+        UsageError: ``kit-not-found``, 2.
+    """
+    folder = kit if kit.is_dir() else kit.parent
+    if not kit.exists() or not (folder / layout.METADATA_DIR).is_dir():
+        raise UsageError(
+            "kit-not-found",
+            f"kit {kit}: no folder {layout.METADATA_DIR} there, expected a kit folder or the bundle file inside one",
+            hint="Name the folder on the medium that holds START-HERE.html and metadata/.",
+            facts={"kit": str(kit)},
+        )
+    return folder
+
+
+def verify_artifact_integrity(
+    kit: Path, *, pinned: Pinned, built_at: datetime, now: datetime, whole: bool, progress: Progress
+) -> VerifiedBundle:
+    """Check a kit as an installer must, before anything is unpacked.
+
+    Args:
+        kit: The kit folder, or the bundle file inside one.
+        pinned: What the site trusts: its root and the highest versions it accepted.
+        built_at: When this installer was built; with ``now`` and the floor it bounds a lying clock.
+        now: The system clock.
+        whole: Read every byte, as ``verify`` and ``install`` do; ``plan`` needs the index only.
+        progress: Told of bytes that matched.
+
+    1. The metadata is read with caps and no link is followed.
+    2. Roots, thresholds, versions and expiry are decided by ``keys.trust``; what it hands back is trusted.
+    3. The bundle's length and index are checked against the signed facts; then the index is parsed.
+    4. With ``whole``, every byte is read: chunk digests, and SHA-256 of the whole ``.tar.gz``.
+    5. The manifest is read from verified chunks and must agree with the signed facts.
+
+    The caller loads and rolls out from the returned bundle only, which verifies again what it reads.
+
+    Raises:
+        TrustError: 20-24. BundleError: 10, 11. UsageError: 2.
+    """
+    folder = kit_folder(kit)
+    floor = replace(pinned.floor, built_at=built_at)
+    files = read_metadata(folder, after_root=floor.root_version)  # 1
+    release = verify_release(files, trusted_root=pinned.root, floor=floor, now=now)  # 2
+    for notice in release.notices:
+        progress.say(notice.reference, notice.text)
+    signed = release.bundle
+    path = folder / signed.name
+    progress.say("trusted", f"signed by {len(release.signers)} release keys: {signed.product} {signed.version}")
+    reader = BundleReader(path, signed)
+    reader.open()  # 3
+    if whole:
+        progress.start("verify", total_bytes=signed.length_bytes, detail=signed.name)
+        reader.verify_whole(progress)  # 4
+    manifest = parse_manifest(reader.read_entry(layout.MANIFEST, limit_bytes=MAX_MANIFEST_BYTES))  # 5
+    _require_agreement(manifest, release)
+    return VerifiedBundle(release=release, manifest=manifest, reader=reader, path=path, whole=whole)
+
+
+def _require_agreement(manifest: Manifest, release: TrustedRelease) -> None:
+    found = (manifest.format, manifest.release.product, manifest.release.version)
+    wanted = (release.bundle.format, release.bundle.product, release.bundle.version)
+    if found != wanted:
+        raise BundleError(
+            "manifest-disagrees",
+            f"bundle.json says {found}, expected {wanted} as signed",
+            hint="Ask for a new copy of the kit; this one was put together wrongly.",
+            facts={"found": str(found), "expected": str(wanted)},
+        )

@@ -1,0 +1,180 @@
+"""An isolated site for tests and the demo: a cluster, a registry, a state folder, and no route out.
+
+The site node sees the machine's files but has its own /media (noexec, as sticks are mounted),
+/var/lib and /etc/teraferry, so that what is typed there is what an admin types.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+
+from tests.lab.nodes import Lab, Node
+from tests.lab.registry import LabRegistry, make_authority
+from tests.lab.secops import Answer, parse_answer
+from tests.lab.weed import ADDRESSES, FILER_PORT, MASTER_PORT, VOLUME_NODES, VOLUME_PORT, WeedCluster
+
+REGISTRY_PORT = 5000
+STATE = Path("/var/lib/teraferry")
+SITE_FILE = Path("/etc/teraferry/site.toml")
+MEDIUM = Path("/media/stick")
+
+
+class LabSite:
+    """One site of the lab. Use as a context."""
+
+    def __init__(self, folder: Path, *, weed: Path, soak_seconds: int = 0) -> None:
+        self.folder = folder
+        self.lab = Lab(folder / "lab", dict(ADDRESSES))
+        self._weed = weed
+        self.soak_seconds = soak_seconds
+        self.cluster: WeedCluster
+        self.registry: LabRegistry
+
+    def __enter__(self) -> LabSite:
+        try:
+            self.open()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def node(self) -> Node:
+        """The node where the admin sits."""
+        return self.lab.node("site")
+
+    def open(self) -> None:
+        """Bring the site up; the cluster runs the version given, and holds no data yet."""
+        self.lab.open()
+        own = self.folder / "site"
+        for name in ("var-lib", "etc-teraferry"):
+            (own / name).mkdir(parents=True)
+        self.node.sh(
+            f"mount --bind {own / 'var-lib'} /var/lib\n"
+            "mkdir -p /media && mount -t tmpfs -o noexec,nosuid,nodev,mode=755 stick /media && mkdir /media/stick\n"
+            "mount -t tmpfs -o mode=755 run /run\n"
+            f"cp -a /etc {own / 'etc'} && mount --bind {own / 'etc'} /etc && mkdir -p /etc/teraferry\n"
+        )
+        self.etc = own / "etc" / "teraferry"
+        self.state = own / "var-lib" / "teraferry"
+        self._start_registry()
+        self.cluster = WeedCluster(self.lab, program=self._weed)
+        self.cluster.start()
+        self.write_site_toml()
+
+    def close(self) -> None:
+        """End everything."""
+        if hasattr(self, "registry"):
+            self.registry.stop()
+        self.lab.close()
+
+    def write_site_toml(self, *, registry_port: int = REGISTRY_PORT, path: Path | None = None, more: str = "") -> None:
+        """Write the site file, as the admin would have it."""
+        text = self.site_toml(registry_port=registry_port) + more
+        target = path or self.etc / "site.toml"
+        target.write_text(text)
+        target.chmod(0o644)
+
+    def site_toml(self, *, registry_port: int = REGISTRY_PORT) -> str:
+        """Return the text of the site file."""
+        core = ADDRESSES["core"]
+        lines = [
+            '[site]\nname = "lab-dc1"\ntier = "1"\n',
+            f'[registry]\nurl = "https://{ADDRESSES["registry"]}:{registry_port}"\nca = "/etc/teraferry/ca.pem"',
+            'credentials = { user = "loader", password_file = "/etc/teraferry/registry.password" }\n',
+            f'[cluster]\nengine = "seaweedfs"\nmasters = ["{core}:{MASTER_PORT}"]\nmode = "safe"',
+            f"soak_seconds = {self.soak_seconds}\nstalled_after_seconds = 120",
+            f'on_failure = "stop"\nweed = "{self.cluster.master.program}"\n',
+        ]
+        roles = [("core-master", "master", f"{core}:{MASTER_PORT}", "core")]
+        roles += [(name, "volume", f"{ADDRESSES[name]}:{VOLUME_PORT}", name) for name in VOLUME_NODES]
+        roles += [("core-filer", "filer", f"{core}:{FILER_PORT}", "core")]
+        for name, role, address, node in roles:
+            command = ", ".join(f'"{word}"' for word in self.lab.node(node).prefix)
+            lines.append(f'[[node]]\nname = "{name}"\nrole = "{role}"\naddress = "{address}"')
+            lines.append(f"transport = {{ command = [{command}] }}\n")
+        for service in (self.cluster.filer, self.cluster.volumes[VOLUME_NODES[0]]):
+            words = {key: ", ".join(f'"{w}"' for w in getattr(service, f"{key}_argv")) for key in ("start", "stop")}
+            lines.append(f'[[deploy]]\nfile = "bin/weed"\nrole = "{service.role}"\nworkload = "binary"')
+            lines.append(f'path = "{service.program}"\nstop = [{words["stop"]}]\nstart = [{words["start"]}]\n')
+        return "\n".join(lines)
+
+    def type(
+        self, *argv: str, tier: str | None = "1", timeout_seconds: float = 900, extra: list[str] | None = None
+    ) -> Answer:
+        """Run an installer command line at the site, as root, and return what it said."""
+        done = subprocess.run(
+            [*(extra or []), *self.node.prefix, *self.argv(*argv, tier=tier)],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=timeout_seconds,
+        )
+        return parse_answer(done)
+
+    @staticmethod
+    def argv(*argv: str, tier: str | None = "1") -> list[str]:
+        """Return the whole command line, with ``--json`` and the tier."""
+        environment = ["env", "-u", "DEPLOYMENT_TIER", *([f"DEPLOYMENT_TIER={tier}"] if tier else [])]
+        return [*environment, *argv, "--json"]
+
+    def carry(self, kit: Path, *, name: str | None = None) -> Path:
+        """Copy a kit onto the stick, and return where the site sees it."""
+        there = MEDIUM / (name or kit.name)
+        self.node.run(
+            "sh", "-c", f"mkdir -p {there.parent} && rm -rf {there} && cp -r {kit} {there}", timeout_seconds=300
+        )
+        return there
+
+    def forget(self, there: Path) -> None:
+        """Take a kit off the stick."""
+        self.node.run("rm", "-rf", str(there))
+
+    def digests(self) -> dict[str, str]:
+        """Return one digest each of registry, nodes and state, to compare before and after a refusal."""
+        registry = self.registry.storage
+        nodes = {
+            str(path.relative_to(self.lab.folder)): _entry(path)
+            for node in self.lab.nodes
+            if (node.folder / "opt").is_dir()
+            for path in sorted((node.folder / "opt").rglob("*"))
+            if path.name != "log" and "/work/" not in str(path)
+        }
+        return {
+            "registry": _tree(registry) if registry else "",
+            "nodes": hashlib.sha256(repr(sorted(nodes.items())).encode()).hexdigest(),
+            "state": _tree(self.state, skip=("installer", "installers")),
+        }
+
+    def _start_registry(self) -> None:
+        node = self.lab.node("registry")
+        self.registry = LabRegistry(
+            self.folder / "registry", host=node.address, port=REGISTRY_PORT, tls=True, prefix=node.prefix
+        )
+        self.registry.start()
+        for source, name in ((self.registry.ca_file, "ca.pem"), (self.registry.password_file, "registry.password")):
+            target = self.etc / name
+            target.write_bytes(Path(source).read_bytes())
+            target.chmod(0o600)
+
+
+def _entry(path: Path) -> tuple[str, int, int]:
+    status = path.lstat()
+    shown = os.readlink(path) if path.is_symlink() else "folder" if path.is_dir() else "file"
+    return (shown, status.st_size if not path.is_dir() else 0, status.st_mtime_ns if shown == "file" else 0)
+
+
+def _tree(folder: Path, *, skip: tuple[str, ...] = ()) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if path.is_dir() or relative.parts[0] in skip:
+            continue
+        digest.update(f"{relative}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

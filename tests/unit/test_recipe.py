@@ -1,0 +1,145 @@
+"""release.toml is read strictly, and what is wrong is named with file and line."""
+
+from __future__ import annotations
+
+import pytest
+
+from teraferry.builder.recipe import Recipe, parse_recipe
+from teraferry.bundles.errors import UsageError
+
+FULL = """\
+[release]
+product = "terachat"
+version = "4.2.0"
+upgrades_from = ">=4.0,<4.2"
+
+[[image]]
+name = "terachat/api"
+source = "oci:images:api"
+platforms = ["linux/amd64"]
+
+[[image]]
+name = "terachat/web"
+source = "docker-archive:web.tar:terachat/web:4.2"
+
+[[file]]
+name = "bin/weed"
+source = "dist/weed"
+mode = "0755"
+
+[[smoke]]
+http = "/health"
+expect = { field = "status", equals = "ok" }
+"""
+
+
+def parse(text: str) -> Recipe:
+    return parse_recipe(text, file="release.toml")
+
+
+def refused(text: str) -> UsageError:
+    with pytest.raises(UsageError) as caught:
+        parse(text)
+    return caught.value
+
+
+def test_recipe_with_every_table_is_read() -> None:
+    recipe = parse(FULL)
+
+    assert recipe.release.version == "4.2.0"
+    assert (recipe.image[0].scheme, recipe.image[0].location, recipe.image[0].reference) == ("oci", "images", "api")
+    assert recipe.image[1].reference == "terachat/web:4.2"
+    assert recipe.file[0].mode == "0755"
+    assert recipe.smoke_tests()[0].field == "status"
+
+
+def test_recipe_with_an_unknown_field_names_line_and_the_nearest_word() -> None:
+    error = refused(FULL.replace('platforms = ["linux/amd64"]', 'platform = ["linux/amd64"]'))
+
+    assert (error.reference, error.exit_status, error.facts["line"]) == ("recipe-unknown-field", 2, 9)
+    assert "platforms" in error.hint
+
+
+def test_recipe_with_an_unknown_field_in_a_later_table_names_that_line() -> None:
+    error = refused(FULL.replace('source = "docker-archive', 'sauce = "docker-archive'))
+
+    assert (error.reference, error.facts["line"]) == ("recipe-unknown-field", 13)
+    assert "source" in error.hint
+
+
+def test_recipe_with_an_unknown_table_names_its_line() -> None:
+    error = refused(FULL + '\n[[images]]\nname = "x"\n')
+
+    assert (error.reference, error.facts["line"]) == ("recipe-unknown-field", 24)
+    assert "image" in error.hint
+
+
+def test_recipe_with_an_unknown_field_in_an_inline_table_names_its_line() -> None:
+    error = refused(FULL.replace("equals =", "equal ="))
+
+    assert (error.reference, error.facts["line"]) == ("recipe-unknown-field", 22)
+
+
+def test_recipe_without_a_required_field_names_the_table() -> None:
+    error = refused(FULL.replace('version = "4.2.0"\n', ""))
+
+    assert (error.reference, error.facts["line"]) == ("recipe-missing-field", 1)
+    assert "version" in error.message
+
+
+def test_recipe_that_is_no_toml_names_the_line() -> None:
+    error = refused('[release]\nproduct = "a\n')
+
+    assert (error.reference, error.facts["line"]) == ("recipe-syntax", 2)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "line"),
+    [
+        ('mode = "0755"', 'mode = "755"', 18),
+        ('mode = "0755"', "mode = 755", 18),
+        ('version = "4.2.0"', 'version = "../4"', 3),
+        ('name = "bin/weed"', 'name = "../weed"', 16),
+        ('name = "terachat/api"', 'name = "ghcr.io/Terachat"', 7),
+        ('upgrades_from = ">=4.0,<4.2"', 'upgrades_from = "newer than 4"', 4),
+        ('source = "oci:images:api"', 'source = "images"', 8),
+        ('source = "oci:images:api"', 'source = "oci:"', 8),
+        ('platforms = ["linux/amd64"]', 'platforms = ["amd64"]', 9),
+    ],
+)
+def test_recipe_with_a_wrong_value_names_its_line(right: str, wrong: str, line: int) -> None:
+    error = refused(FULL.replace(right, wrong))
+
+    assert (error.reference, error.facts["line"]) == ("recipe-wrong-value", line)
+
+
+def test_recipe_with_a_registry_source_says_which_sources_there_are() -> None:
+    error = refused(FULL.replace("oci:images:api", "registry:registry.site.local/api:1"))
+
+    assert (error.reference, error.exit_status, error.facts["line"]) == ("source-not-delivered", 2, 8)
+    assert "oci:DIR" in error.message
+
+
+@pytest.mark.parametrize("table", ["[[chart]]\nsource = 'a.tgz'\n", "[openpgp]\nkey = 'gpg:AB'\n"])
+def test_recipe_with_a_table_of_a_later_version_is_refused_not_ignored(table: str) -> None:
+    error = refused(FULL + table)
+
+    assert (error.reference, error.exit_status) == ("recipe-not-delivered", 2)
+
+
+@pytest.mark.parametrize("table", ["image", "file"])
+def test_recipe_that_names_two_things_alike_is_refused(table: str) -> None:
+    source = "oci:a" if table == "image" else "a"
+    twice = f'[[{table}]]\nname = "same"\nsource = "{source}"\n' * 2
+
+    error = refused('[release]\nproduct = "a"\nversion = "1"\n' + twice)
+
+    assert (error.reference, error.facts["line"]) == ("recipe-duplicate", 8)
+
+
+def test_recipe_without_image_and_file_is_refused() -> None:
+    assert refused('[release]\nproduct = "a"\nversion = "1"\n').reference == "recipe-empty"
+
+
+def test_recipe_nested_without_end_is_refused() -> None:
+    assert refused("a = " + "[" * 100_000).reference == "recipe-syntax"
