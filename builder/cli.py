@@ -87,7 +87,7 @@ def lock(project: Path, *, json: bool, quiet: bool) -> int:
 @teraferry.command(
     "build",
     help="Build the release in PROJECT into KIT, unsigned. The same inputs give the same bytes.",
-    epilog="Example: teraferry build my-release -o terachat-4.2.0 --installer teraferry-installer",
+    epilog="Example: teraferry build my-release -o terachat-4.2.0",
     short_help="Build the kit, unsigned.",
 )
 @click.argument("project", metavar="[PROJECT]", type=_FOLDER, default=".")

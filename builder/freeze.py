@@ -143,4 +143,5 @@ def _require_root(path: Path, content: bytes) -> Metadata[Root]:
 
 def _with_root(payload: Payload, root_bytes: bytes) -> bytes:
     lines = [*payload.digest_lines.splitlines(keepends=True), digest_line(ROOT_NAME, root_bytes)]
-    return b"".join(sorted(lines, key=lambda line: line[66:].rstrip(b"\n")))
+    lines.sort(key=lambda line: line[66:].rstrip(b"\n"))
+    return b"".join(lines)

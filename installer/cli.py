@@ -50,7 +50,14 @@ def command(name: str, *, help: str, group: click.Group | None = None) -> Callab
     def decorate(function: Callable[..., Result]) -> click.Command:
         @click.pass_context
         def callback(
-            context: click.Context, /, *, site: Path | None, state: Path | None, json: bool, quiet: bool, **arguments: Any
+            context: click.Context,
+            /,
+            *,
+            site: Path | None,
+            state: Path | None,
+            json: bool,
+            quiet: bool,
+            **arguments: Any,
         ) -> int:
             outer: Place = context.find_object(Place) or Place(DEFAULT_PATH, DEFAULT_STATE)
             place = Place(site or outer.site_file, state or outer.state)

@@ -100,25 +100,18 @@ def execute(actions: Sequence[Action], record: RunRecord, progress: Progress) ->
     for action in actions:
         step = action.step
         done = record.is_done(step.id)
-        if action.is_moot() and done:
+        if action.is_moot():
+            if not done:
+                record.note(DONE, step.id, already=True)
             continue
         progress.say("step", step.text, step=step.id, action=step.action, node=step.node)
         if not record.is_begun(step.id):
             record.note(INTENT, step.id, **action.facts)
         try:
-            facts = _carry_out(action)
+            if not action.is_true():
+                action.act()
+            facts = action.confirm()
         except TeraFerryError as error:
             record.note(FAILED, step.id, reference=error.reference, message=error.message)
             raise
-        if not done:
-            record.note(DONE, step.id, **facts)
-        elif facts:
-            record.note(GATE, step.id, **facts)
-
-
-def _carry_out(action: Action) -> Mapping[str, object]:
-    if action.is_moot():
-        return {}
-    if not action.is_true():
-        action.act()
-    return action.confirm()
+        record.note(GATE if done else DONE, step.id, **facts)

@@ -8,6 +8,7 @@ done again, and one whose purpose has passed is not looked at again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from teraferry.bundles.digest import Buffer, Digest
 from teraferry.bundles.errors import RefusedError
@@ -29,6 +30,7 @@ class RollingSteps:
         self._parts = parts
         self._record = record
         self._baseline = baseline
+        self._already: dict[str, bool] = {}  # step prefix and node -> it ran the signed version before we came
 
     def actions(self, plan: Plan, *, prefix: str = "") -> list[Action]:
         """Return one action for each step of ``plan``, in order."""
@@ -47,7 +49,17 @@ class RollingSteps:
             planning.REJOIN: self.rejoin_cluster,
             planning.REBALANCE: self.wait_for_rebalance,
         }[step.action]
-        return build(step, targets, prefix)
+        action = build(step, targets, prefix)
+        return replace(action, is_moot=lambda: self._is_already_there(step.node, targets, prefix) or action.is_moot())
+
+    def _is_already_there(self, node: str, targets: Sequence[Target], prefix: str) -> bool:
+        """Tell whether the node ran the signed version before this run came to it: then it is left alone."""
+        key = f"{prefix}{node}"
+        if key not in self._already:
+            begun = any(self._record.is_begun(f"{prefix}{kind} {node}") for kind in (planning.DRAIN, planning.PATCH))
+            selected = all(self._workload(t).selected() == t.digest for t in targets)
+            self._already[key] = not begun and selected and self._runs(targets) and self._answers(targets)
+        return self._already[key]
 
     def _stage(self, step: Step, target: Target) -> Action:
         workload = self._workload(target)

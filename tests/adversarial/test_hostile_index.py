@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from teraferry.bundles import layout
 from teraferry.bundles.archive_reader import BundleReader
 from teraferry.bundles.digest import digest_of
 from teraferry.bundles.errors import BundleError
 from teraferry.bundles.index import Index
-from tests.fakes.hostile_archive import blob_entry, hostile_bundle
+from teraferry.bundles.tar_header import parse_tar_header
+from tests.fakes.hostile_archive import blob_entry, deflated_member, hostile_bundle, stored_member, tar_block
 
 
 def reference(
@@ -113,3 +117,38 @@ def test_index_range_that_is_not_exactly_index_and_end_is_refused(
     tmp_path: Path, change: Callable[[bytes], bytes]
 ) -> None:
     assert reference(tmp_path, change_tail=change) in {"member-malformed", "entry-header-disagrees"}
+
+
+def with_index_header(header: bytes) -> Callable[[bytes], bytes]:
+    member = stored_member(header)
+    return lambda raw: member + raw[len(member) :]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"name": "../index.json"}, "entry-header-disagrees"),
+        ({"type_flag": b"2", "link": "/etc/passwd"}, "entry-not-regular"),
+        ({"mode": b"0004755"}, "entry-header-disagrees"),
+    ],
+    ids=["name", "link", "setuid"],
+)
+def test_index_whose_own_header_is_not_that_of_a_plain_file_is_refused(
+    tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    def change(raw: bytes) -> bytes:
+        size = parse_tar_header(raw[15 : 15 + 512]).size_bytes
+        block = tar_block(**{"name": layout.INDEX, "size_bytes": size, **changes})
+        return with_index_header(block)(raw)
+
+    assert reference(tmp_path, change_tail=change) == expected
+
+
+def test_bytes_hidden_in_the_padding_of_the_index_are_refused(tmp_path: Path) -> None:
+    def change(raw: bytes) -> bytes:
+        size = parse_tar_header(raw[15 : 15 + 512]).size_bytes
+        plain = zlib.decompressobj(-zlib.MAX_WBITS).decompress(raw[535 + 10 :])
+        assert len(plain) > size
+        return raw[:535] + deflated_member(plain[:-1] + b"!") + raw[-1047:]
+
+    assert reference(tmp_path, change_tail=change) == "member-malformed"

@@ -1,4 +1,4 @@
-"""Tools that are not ours read the bundle: tar, gzip, skopeo and podman."""
+"""Tools that are not ours read the bundle, and what they write is a source: tar, gzip, skopeo, podman."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import gzip
 import json
 import os
 import subprocess
+import tarfile
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,11 @@ from typing import Any
 import pytest
 
 from teraferry.builder.describe import describe_bundle
+from teraferry.builder.sources.docker_archive import resolve_archive
+from teraferry.builder.sources.oci_layout import resolve_layout
 from teraferry.bundles.manifest import Manifest
 from tests.lab.builds import full_project, locked, teraferry
+from tests.lab.images import every_blob_is_itself, make_docker_archive, make_oci_layout
 
 NAMES = ("api", "arm", "multi", "new", "web")
 
@@ -37,7 +42,7 @@ def manifest(bundle: Path) -> Manifest:
 class Podman:
     """A podman with a store of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, run_root: Path) -> None:
         # Its locks would lie in the machine's shared memory otherwise.
         (folder / "containers.conf").write_text('[engine]\nlock_type = "file"\n')
         self._environment = {**os.environ, "CONTAINERS_CONF": str(folder / "containers.conf")}
@@ -45,7 +50,7 @@ class Podman:
         self._argv = [
             "podman",
             f"--root={folder / 'store'}",
-            f"--runroot={folder / 'run'}",
+            f"--runroot={run_root}",
             f"--tmpdir={folder / 'tmp'}",
             "--storage-driver=vfs",
         ]
@@ -61,12 +66,13 @@ def run(*argv: str, stdin: bytes = b"", environment: Mapping[str, str] | None = 
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    folder = tmp_path_factory.mktemp("podman")
-    stock = Podman(folder)
-    yield stock
-    stock.run("rmi", "--all", "--force")
+@pytest.fixture
+def podman(tmp_path: Path) -> Iterator[Podman]:
+    # podman takes no runroot longer than 50 characters, and a test's own folder often is.
+    with tempfile.TemporaryDirectory(prefix="podman") as short:
+        stock = Podman(tmp_path, run_root=Path(short))
+        yield stock
+        stock.run("rmi", "--all", "--force")
 
 
 def copied_manifest(folder: Path) -> tuple[dict[str, Any], bytes]:
@@ -138,3 +144,39 @@ def test_podman_loads_every_image_under_its_name(bundle: Path, manifest: Manifes
     assert set(loaded) == {f"terachat/{name}:4.2.0" for name in NAMES}
     for image in manifest.images:
         assert loaded[f"{image.name}:4.2.0"] in {platform.config for platform in image.platforms}
+
+
+def test_archive_that_skopeo_writes_is_a_source_with_the_same_image_id(tmp_path: Path) -> None:
+    make_oci_layout(tmp_path / "images", "api")
+    run("skopeo", "copy", "--quiet", f"oci:{tmp_path / 'images'}:api", f"docker-archive:{tmp_path / 'api.tar'}:api:1")
+
+    image = resolve_archive(tmp_path / "api.tar", "api:1", platforms=(), what="image api")
+
+    assert every_blob_is_itself(image)
+    with tarfile.open(tmp_path / "api.tar") as tar:
+        config = json.loads(tar.extractfile("manifest.json").read())[0]["Config"]  # type: ignore[union-attr]
+    assert image.platforms[0].manifest.config.digest == "sha256:" + config.removesuffix(".json")
+
+
+def test_layout_that_skopeo_writes_is_a_source_with_the_same_digest(tmp_path: Path) -> None:
+    digest = make_oci_layout(tmp_path / "images", "multi", platforms=("linux/amd64", "linux/arm64"))
+    source, copy = f"oci:{tmp_path / 'images'}:multi", f"oci:{tmp_path / 'copy'}:terachat/api:1"
+    run("skopeo", "copy", "--quiet", "--all", "--preserve-digests", source, copy)
+
+    image = resolve_layout(tmp_path / "copy", "terachat/api:1", platforms=(), what="image api")
+
+    assert (image.top.digest, every_blob_is_itself(image)) == (digest, True)
+
+
+def test_archive_that_podman_saves_is_a_source(tmp_path: Path, podman: Podman) -> None:
+    make_docker_archive(tmp_path / "a.tar", ["saved:1"])
+    podman.run("load", stdin=(tmp_path / "a.tar").read_bytes())
+    for kind in ("docker-archive", "oci-archive"):
+        podman.run("save", "--quiet", f"--format={kind}", f"--output={tmp_path / kind}", "localhost/saved:1")
+
+    images = [
+        resolve_archive(tmp_path / kind, "", platforms=("linux/amd64",), what="image saved")
+        for kind in ("docker-archive", "oci-archive")
+    ]
+
+    assert [every_blob_is_itself(image) for image in images] == [True, True]

@@ -147,7 +147,7 @@ def test_drain_refuses_while_another_shell_holds_the_lock(weed: WeedCluster) -> 
     site.call(lambda: call(weed.master_address, MASTER + "ReleaseAdminToken", release, pb.ReleaseAdminTokenResponse))
 
 
-@pytest.mark.parametrize("after_shards", [0, 1, 5])
+@pytest.mark.parametrize("after_shards", [0, 5])
 def test_a_drain_that_was_killed_is_finished_by_the_next_run(
     weed: WeedCluster, tmp_path: Path, after_shards: int
 ) -> None:

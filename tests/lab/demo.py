@@ -138,7 +138,7 @@ class Demo:
     def open_site(self) -> None:
         self.stage(
             "The isolated site",
-            f"Six volume servers, a master and a filer on weed {OLD_WEED}, and a registry, in namespaces with no route out.",
+            f"Six volume servers, a master and a filer on weed {OLD_WEED}, and a registry; namespaces with no route out.",
         )
         self.site.open()
         self.objects = self.folder / "objects.json"
@@ -205,7 +205,8 @@ class Demo:
         bundle = next(self.kit.glob("*.tar.gz"))
         middle = bundle.stat().st_size // 2
         self.site.node.sh(
-            f"printf '\\{(bundle.read_bytes()[middle] ^ 1):03o}' | dd of={flipped}/{bundle.name} bs=1 seek={middle} conv=notrunc 2>&1"
+            f"printf '\\{(bundle.read_bytes()[middle] ^ 1):03o}' |"
+            f" dd of={flipped}/{bundle.name} bs=1 seek={middle} conv=notrunc 2>&1"
         )
         self.refused("one flipped byte in the bundle", 10, lambda: self._install(flipped))
         self.site.forget(flipped)
@@ -260,9 +261,8 @@ class Demo:
         answer = self._install(there)
         self.expect(answer.status == 0, f"install 4.2.1: {answer.status}\n{answer.stderr}")
         handed = [path.name for path in (self.site.state / "installers").iterdir()]
-        self.tell(
-            f"handed over to {handed}; loaded {answer.result['loaded_bytes']} bytes, skipped {answer.result['skipped_bytes']}"
-        )
+        loaded, skipped = answer.result["loaded_bytes"], answer.result["skipped_bytes"]
+        self.tell(f"handed over to {handed}; loaded {loaded} bytes, skipped {skipped}")
         self.expect(len(handed) == 1, "the command was handed over")
         older = self.site.carry(self.kit)
         self.refused("an older kit after a newer one", 22, lambda: self._install(older))
@@ -309,20 +309,22 @@ def weed_digest(version: str) -> str:
 
 
 @contextmanager
-def demo_folder(keep: Path | None) -> Iterator[Path]:
+def demo_folder(*, keep: bool) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="teraferry-demo-", dir="/var/tmp"))
     try:
         yield folder
     finally:
-        if keep is None:
+        if keep:
+            print(f"kept: {folder}")
+        else:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--keep", type=Path, default=None, help="Do not remove the demo's folder.")
+    parser.add_argument("--keep", action="store_true", help="Do not remove the demo's folder.")
     arguments = parser.parse_args()
-    with demo_folder(arguments.keep) as folder:
+    with demo_folder(keep=arguments.keep) as folder:
         demo = Demo(folder)
         try:
             demo.run()

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 from tests.lab.nodes import Lab, Node
-from tests.lab.registry import LabRegistry, make_authority
+from tests.lab.registry import LabRegistry
 from tests.lab.secops import Answer, parse_answer
 from tests.lab.weed import ADDRESSES, FILER_PORT, MASTER_PORT, VOLUME_NODES, VOLUME_PORT, WeedCluster
 
@@ -165,7 +165,7 @@ class LabSite:
 
 def _entry(path: Path) -> tuple[str, int, int]:
     status = path.lstat()
-    shown = os.readlink(path) if path.is_symlink() else "folder" if path.is_dir() else "file"
+    shown = str(path.readlink()) if path.is_symlink() else "folder" if path.is_dir() else "file"
     return (shown, status.st_size if not path.is_dir() else 0, status.st_mtime_ns if shown == "file" else 0)
 
 

@@ -5,7 +5,7 @@ systemd would do it: the server gets a session of its own and is nobody's child,
 whoever started it. Master and filer have paths of their own, so each can be patched alone.
 
 What the settings are for (``docs/rollout.md``): replication 010 and ``copy_2 = 1`` keep the
-normal volumes few, since a drain pays 10 s for each; every volume server is a rack of its own,
+normal volumes few, since a drain moves each of them; every volume server is a rack of its own,
 so shards spread evenly; a small volume size makes several stripe groups of little data.
 """
 

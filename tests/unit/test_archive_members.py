@@ -115,6 +115,15 @@ def test_deflated_member_is_refused_when_it_is_not_exactly_as_long_as_the_index_
     assert caught.value.reference in {"member-too-large", "member-malformed"}
 
 
+def test_deflated_member_is_refused_when_only_its_trailer_is_as_long_as_the_index_says() -> None:
+    raw = deflated_member(bytes(511))[:-4] + (512).to_bytes(4, "little")
+
+    with pytest.raises(BundleError) as caught:
+        read_deflated_member(cursor_over(raw), 512)
+
+    assert caught.value.reference == "member-malformed"
+
+
 def test_member_is_refused_when_it_ends_early() -> None:
     raw = deflated_member(os.urandom(600))
     for end in range(len(raw)):

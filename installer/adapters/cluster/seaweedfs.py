@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from teraferry.bundles.system.clock import monotonic_seconds, sleep_seconds
@@ -137,12 +138,13 @@ class SeaweedfsCluster:
                 return
             for move in moves:
                 lock.require_held()
-                moving.move_volume(move, volume_bytes=placement.volume_bytes[move.volume])
-            moved = {move.volume for move in moves}
-            self._wait_for(
-                f"volumes {sorted(moved)} gone from {node}",
-                lambda now, moved=moved: not any(v.id in moved and node in v.holders for v in now.observation.volumes),
-            )
+                moving.move_volume(
+                    move,
+                    volume_bytes=placement.volume_bytes[move.volume],
+                    has_copy=placement.has_volume(move.server, move.volume),
+                )
+            moved = frozenset(move.volume for move in moves)
+            self._wait_for(f"volumes {sorted(moved)} gone from {node}", partial(_has_none_of, moved, node))
         raise moving.refuse(
             "cannot-drain",
             f"node {node}: the master puts new volumes there again and again, expected it to become empty",
@@ -206,6 +208,10 @@ class SeaweedfsCluster:
                 found = f"{what}: not shown by the master within {SHOWN_SECONDS:.0f} s"
                 raise moving.cannot_tell(found, "it in VolumeList")
             sleep_seconds(0.1)
+
+
+def _has_none_of(volumes: frozenset[int], node: str, now: Placement) -> bool:
+    return not any(volume.id in volumes and node in volume.holders for volume in now.observation.volumes)
 
 
 def _odd_copies(placement: Placement) -> bool:

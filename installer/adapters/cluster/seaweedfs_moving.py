@@ -122,11 +122,16 @@ def drop_shards(placement: Placement, move: Move) -> None:
     change(move.server, "VolumeEcShardsDelete", request)
 
 
-def move_volume(move: Move, *, volume_bytes: int) -> None:
+def move_volume(move: Move, *, volume_bytes: int, has_copy: bool) -> None:
     """Move a normal volume from ``move.other`` to ``move.server``; it takes no writes meanwhile.
 
     ``weed shell``'s volume.move does the same and then waits 10 s for stragglers; here the copies'
     sizes are compared instead, and a straggler means another copy.
+
+    Args:
+        move: From where to where.
+        volume_bytes: Its size, for the time limit.
+        has_copy: The target has one already, left by a killed run; it is made anew if it differs.
 
     Raises:
         RefusedError: ``cannot-drain``, 40; the volume is where it was, and takes writes again.
@@ -135,17 +140,19 @@ def move_volume(move: Move, *, volume_bytes: int) -> None:
 
     source, target, volume = move.other, move.server, move.volume
     seconds = CHANGE_SECONDS + volume_bytes / COPY_BYTES_PER_SECOND
+    request = pb.VolumeCopyRequest(volume_id=volume, source_data_node=source)
     delete = pb.VolumeDeleteRequest(volume_id=volume, keep_remote_data=True)
     change(source, "VolumeMarkReadonly", pb.VolumeMarkReadonlyRequest(volume_id=volume))
     try:
         for _ in range(COPY_ATTEMPTS):
             sleep_seconds(IN_FLIGHT_SECONDS)
-            request = pb.VolumeCopyRequest(volume_id=volume, source_data_node=source)
-            _obeyed(target, "VolumeCopy", lambda: stream_to_end(target, "VolumeCopy", request, seconds=seconds))
+            if not has_copy:
+                _obeyed(target, "VolumeCopy", lambda: stream_to_end(target, "VolumeCopy", request, seconds=seconds))
             if _file_status(source, volume) == _file_status(target, volume):
                 change(source, "VolumeDelete", delete)
                 return
             change(target, "VolumeDelete", delete)
+            has_copy = False
     except RefusedError:
         change(source, "VolumeMarkWritable", pb.VolumeMarkWritableRequest(volume_id=volume))
         raise

@@ -47,6 +47,10 @@ class Placement:
         """Return server -> shards for one erasure-coded volume."""
         return next((group.holders for group in self.observation.stripe_groups if group.id == volume), {})
 
+    def has_volume(self, server: str, volume: int) -> bool:
+        """Tell whether ``server`` has a copy of a normal volume."""
+        return any(each.id == volume and server in each.holders for each in self.observation.volumes)
+
     def shards_on(self, node: str) -> dict[int, frozenset[int]]:
         """Return volume -> shards on line on ``node``."""
         return {group.id: group.holders[node] for group in self.observation.stripe_groups if node in group.holders}
@@ -129,6 +133,10 @@ def plan_volume_moves(placement: Placement, node: str, *, preferred: Sequence[st
         if node not in volume.holders:
             continue
         others = volume.holders - {node}
+        if len(others) >= volume.copies_wanted:
+            # A killed run had copied it already; only its own copy is left to delete.
+            moves.append(Move(volume.id, min(others), node, frozenset()))
+            continue
         allowed = [server for server in placement.observation.nodes if _may_take(placement, volume, node, server)]
         if not allowed:
             raise RefusedError(

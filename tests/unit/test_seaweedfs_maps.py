@@ -1,0 +1,68 @@
+"""Reading an erasure-coded volume's index, and choosing one object on each data shard."""
+
+from __future__ import annotations
+
+import pytest
+
+from teraferry.installer.adapters.cluster.seaweedfs_maps import (
+    LARGE_BLOCK_BYTES,
+    Needle,
+    one_needle_per_shard,
+    parse_index,
+    shard_of,
+)
+
+MIB = 1024 * 1024
+GIB = LARGE_BLOCK_BYTES
+
+
+def entry(needle: Needle, *, wide: bool) -> bytes:
+    units = needle.offset_bytes // 8
+    offset = (units & 0xFFFFFFFF).to_bytes(4, "big") + ((units >> 32).to_bytes(1, "big") if wide else b"")
+    return needle.id.to_bytes(8, "big") + offset + needle.size_bytes.to_bytes(4, "big", signed=True)
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("count", [1, 2, 16, 17, 34])
+def test_parse_index_reads_both_widths_of_offset(count: int, wide: bool) -> None:
+    needles = [Needle(number + 1, number * 4096, 100) for number in range(count)]
+    content = b"".join(entry(needle, wide=wide) for needle in needles)
+    assert list(parse_index(content)) == needles
+
+
+def test_parse_index_reads_offsets_beyond_32_gib() -> None:
+    needle = Needle(1, 40 * GIB, 100)
+    assert list(parse_index(entry(needle, wide=True))) == [needle]
+
+
+def test_parse_index_leaves_deleted_objects_out() -> None:
+    content = entry(Needle(1, 8, 100), wide=True) + entry(Needle(2, 0, -1), wide=True)
+    assert [needle.id for needle in parse_index(content)] == [1]
+
+
+def test_parse_index_of_nothing_or_of_a_cut_file_is_empty() -> None:
+    assert list(parse_index(b"")) == []
+    assert list(parse_index(b"x" * 18)) == []
+
+
+@pytest.mark.parametrize(
+    ("offset_bytes", "volume_bytes", "shard"),
+    [
+        (0, 5 * MIB, 0),
+        (MIB - 1, 5 * MIB, 0),
+        (MIB, 5 * MIB, 1),
+        (10 * MIB, 12 * MIB, 0),
+        (GIB, 15 * GIB, 1),
+        (9 * GIB, 15 * GIB, 9),
+        (10 * GIB + MIB, 15 * GIB, 1),
+    ],
+)
+def test_shard_of_counts_rows_of_large_blocks_before_small_ones(
+    offset_bytes: int, volume_bytes: int, shard: int
+) -> None:
+    assert shard_of(offset_bytes, volume_bytes, data_shards=10, block_bytes=MIB) == shard
+
+
+def test_one_needle_per_shard_takes_the_smallest_that_begins_there() -> None:
+    needles = [Needle(1, 0, 900), Needle(2, 1000, 100), Needle(3, MIB, 50)]
+    assert one_needle_per_shard(needles, 2 * MIB, data_shards=10, block_bytes=MIB) == {0: 2, 1: 3}
