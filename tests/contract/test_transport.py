@@ -56,7 +56,7 @@ def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     elif request.param == "local":
         yield _real(LocalTransport("here"), tmp_path / "opt")
     else:
-        yield _real(CommandTransport("there", ("env", "NODE=there")), tmp_path / "opt")
+        yield _real(CommandTransport("there", ("sh", "-c", 'echo welcome >&2; exec "$@"', "sh")), tmp_path / "opt")
 
 
 def in_pieces(content: bytes) -> Iterator[bytes]:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.lab.clients import load_objects
 from tests.lab.images import layer_tar, make_oci_layout, random_bytes
@@ -138,7 +139,7 @@ class Demo:
     def open_site(self) -> None:
         self.stage(
             "The isolated site",
-            f"Six volume servers, a master and a filer on weed {OLD_WEED}, and a registry; namespaces with no route out.",
+            f"Six volume servers, a master and a filer on weed {OLD_WEED}, and a registry, with no route out.",
         )
         self.site.open()
         self.objects = self.folder / "objects.json"
@@ -220,8 +221,14 @@ class Demo:
         self.refused("DEPLOYMENT_TIER=2 where site.toml says 1", 2, lambda: self._install(there, tier="2"))
         self.refused("DEPLOYMENT_TIER=3, an unknown word", 2, lambda: self._install(there, tier="3"))
 
-    def _install(self, there: Path, *, tier: str = "1") -> Answer:
-        return self.site.type("sh", str(AT_SITE), "install", str(there), "--yes", tier=tier)
+    def _install(
+        self, there: Path, *, tier: str = "1", on_event: Callable[[dict[str, Any]], None] | None = None
+    ) -> Answer:
+        return self.site.type("sh", str(AT_SITE), "install", str(there), "--yes", tier=tier, on_event=on_event)
+
+    def _show(self, event: dict[str, Any]) -> None:
+        if event.get("event") in ("trusted", "gate", "step", "restore"):
+            self.tell(f"[{time.monotonic() - self.began_seconds:4.0f} s] {event['text']}")
 
     def install(self) -> None:
         self.stage("The rollout", "Node by node, only at exactly 100 % health, while clients read and write.")
@@ -231,12 +238,9 @@ class Demo:
             self.tell(str(line))
         with Watchers(self.site, self.objects, self.folder / "watchers") as watchers:
             began = time.monotonic()
-            self.report = self._install(there)
+            self.report = self._install(there, on_event=self._show)
             seconds = time.monotonic() - began
         self.seen = watchers.reports()
-        for event in self.report.events:
-            if event.get("event") in ("trusted", "gate", "step"):
-                self.tell(str(event.get("text")))
         self.expect(self.report.status == 0, f"install: {self.report.status}\n{self.report.stderr}")
         self.install_seconds = seconds
         wanted = weed_digest(NEW_WEED)

@@ -7,9 +7,13 @@ The site node sees the machine's files but has its own /media (noexec, as sticks
 from __future__ import annotations
 
 import hashlib
-import os
+import json
 import subprocess
+import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.lab.nodes import Lab, Node
 from tests.lab.registry import LabRegistry
@@ -106,15 +110,34 @@ class LabSite:
         return "\n".join(lines)
 
     def type(
-        self, *argv: str, tier: str | None = "1", timeout_seconds: float = 900, extra: list[str] | None = None
+        self,
+        *argv: str,
+        tier: str | None = "1",
+        timeout_seconds: float = 900,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
     ) -> Answer:
-        """Run an installer command line at the site, as root, and return what it said."""
-        done = subprocess.run(
-            [*(extra or []), *self.node.prefix, *self.argv(*argv, tier=tier)],
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=timeout_seconds,
-        )
+        """Run an installer command line at the site, as root, and return what it said.
+
+        Args:
+            argv: The command line; ``--json`` is added.
+            tier: DEPLOYMENT_TIER, None for none.
+            timeout_seconds: Ends the command when it takes longer.
+            on_event: Called with each JSON line as it comes.
+        """
+        with tempfile.TemporaryFile() as stderr:
+            command = [*self.node.prefix, *self.argv(*argv, tier=tier)]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, stderr=stderr)
+            watchdog = threading.Timer(timeout_seconds, process.kill)
+            watchdog.start()
+            lines = []
+            for line in process.stdout or ():
+                lines.append(line)
+                if on_event is not None and line.startswith(b"{"):
+                    on_event(json.loads(line))
+            process.wait()
+            watchdog.cancel()
+            stderr.seek(0)
+            done = subprocess.CompletedProcess(command, process.returncode, b"".join(lines), stderr.read())
         return parse_answer(done)
 
     @staticmethod

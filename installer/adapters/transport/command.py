@@ -2,7 +2,8 @@
 
 ``transport = { command = ["nsenter", "--target", "4711", "--net", "--"] }`` runs
 ``nsenter --target 4711 --net -- sh -c ...``. The command passes standard input, output and the
-exit status through. On the node nothing is needed but a POSIX shell and coreutils.
+exit status through, and every word of the argv unchanged: a bare ``ssh HOST`` does not, since ssh
+joins its words for the far shell to split again. A node needs a POSIX shell and coreutils only.
 
 A command that cannot reach the node is told from one that failed on it by a word that only the
 node can say: every call runs below a small script that prints it to standard error first.
@@ -20,9 +21,10 @@ from typing import IO
 from teraferry.bundles.digest import Buffer, Digest, hex_of
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.system.process import Completed, clean_environment, run
+from teraferry.installer.adapters.node_shell import DIGEST_OF
 
 REACHED = b"teraferry-node-reached\n"
-"""First bytes of standard error: said on the node, before what was asked for runs."""
+"""Printed to standard error on the node, before what was asked for runs."""
 
 UPLOAD_STALLED_SECONDS = 120.0
 """No byte taken by the node for so long ends an upload."""
@@ -42,7 +44,7 @@ trap 'rm -f "$part"' EXIT
 ( umask 077; cat >"$part" ) || exit 74
 chmod "$mode" "$part"
 sync "$part" || exit 74
-set -- $(sha256sum "$part")
+set -- $(digest_of <"$part")
 [ "$1" = "$digest" ] || { echo "$1"; exit 75; }
 mv -f "$part" "$path"
 trap - EXIT
@@ -69,17 +71,17 @@ class CommandTransport:
             done = run(self._argv(_RUN, argv), stdin=stdin, timeout_seconds=timeout_seconds)
         except OSError as error:
             raise self._unreachable(str(error)) from error
-        if not done.stderr.startswith(REACHED):
+        if REACHED not in done.stderr:
             raise self._unreachable(_last_words(done))
-        return Completed(tuple(argv), done.status, done.stdout, done.stderr.removeprefix(REACHED))
+        return Completed(tuple(argv), done.status, done.stdout, _said_there(done))
 
     def upload(self, pieces: Iterable[Buffer], path: str, *, mode: int, digest: Digest) -> None:
         """Write ``path`` on the node durably; see ``installer.ports.NodeTransport``."""
-        script = "echo teraferry-node-reached >&2" + _UPLOAD
+        script = "echo teraferry-node-reached >&2" + DIGEST_OF + _UPLOAD
         done = self._stream(self._argv(script, (path, f"{mode:04o}", hex_of(digest))), pieces)
-        if not done.stderr.startswith(REACHED):
+        if REACHED not in done.stderr:
             raise self._unreachable(_last_words(done))
-        said = done.stderr.removeprefix(REACHED).decode("utf-8", "replace").strip()
+        said = _said_there(done).decode("utf-8", "replace").strip()
         if done.status == STATUS_DAMAGED:
             raise RefusedError(
                 "upload-damaged",
@@ -200,6 +202,11 @@ def _feed(pipe: IO[bytes] | None, pieces: Iterable[Buffer], watch: _Watch) -> No
         pipe.close()
     except BrokenPipeError:
         return
+
+
+def _said_there(done: Completed) -> bytes:
+    """Return the node's part of standard error; the way there may have printed a banner before it."""
+    return done.stderr.partition(REACHED)[2]
 
 
 def _last_words(done: Completed) -> str:

@@ -17,6 +17,7 @@ from teraferry.bundles.digest import Buffer, Digest, hex_of, parse_digest
 from teraferry.bundles.errors import BundleError, RefusedError
 from teraferry.bundles.system.clock import monotonic_seconds, sleep_seconds
 from teraferry.bundles.system.process import Completed
+from teraferry.installer.adapters.node_shell import DIGEST_OF
 from teraferry.installer.ports import NodeTransport
 
 DIGEST_SECONDS: Final = 300.0
@@ -37,7 +38,7 @@ if [ -L "$path" ]; then
   target=$(readlink "$path")
   case "$target" in "$(basename "$path").d/"*) basename "$target" ;; *) echo "$target"; exit 81 ;; esac
 elif [ -f "$path" ]; then
-  set -- $(sha256sum <"$path"); echo "$1"
+  set -- $(digest_of <"$path"); echo "$1"
 elif [ -e "$path" ]; then
   echo "$path"; exit 81
 else
@@ -50,7 +51,7 @@ set -eu
 path=$1 digest=$2
 folder=$path.d
 if [ -f "$path" ] && [ ! -L "$path" ]; then
-  old=$(sha256sum <"$path"); old=${old%% *}
+  old=$(digest_of <"$path"); old=${old%% *}
   if [ ! -f "$folder/$old" ]; then
     mkdir -p "$folder"
     ln -f "$path" "$folder/.$old.part" 2>/dev/null || cp -p "$path" "$folder/.$old.part"
@@ -68,7 +69,7 @@ sync "$(dirname "$path")"
 
 _STAGED = """
 [ -f "$1" ] || exit 80
-set -- $(sha256sum <"$1"); echo "$1"
+set -- $(digest_of <"$1"); echo "$1"
 """
 
 _RUNNING = r"""
@@ -78,7 +79,7 @@ QUOTING_STYLE=literal stat -c %N /proc/[0-9]*/exe 2>/dev/null | while IFS= read 
   process=${line%%/exe -> *} exe=${line#*/exe -> }
   exe=${exe% (deleted)}
   case "$exe" in "$own" | "$own.d/"*) ;; *) continue ;; esac
-  if set -- $(sha256sum <"$process/exe" 2>/dev/null) && [ -n "${1:-}" ]; then echo "$1"
+  if set -- $(digest_of <"$process/exe" 2>/dev/null) && [ -n "${1:-}" ]; then echo "$1"
   elif [ -e "$process/exe" ]; then exit 81
   fi
 done
@@ -191,7 +192,7 @@ class BinaryWorkload:
         self._require_done(done, name)
 
     def _script(self, script: str, *arguments: str) -> Completed:
-        return self._transport.run(["sh", "-c", script, "sh", *arguments], timeout_seconds=DIGEST_SECONDS)
+        return self._transport.run(["sh", "-c", DIGEST_OF + script, "sh", *arguments], timeout_seconds=DIGEST_SECONDS)
 
     def _file(self, digest: Digest) -> str:
         return f"{self._path}.d/{hex_of(digest)}"

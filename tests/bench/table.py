@@ -1,0 +1,102 @@
+"""The rows of the bench, as a plain table and as a page of the documentation."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+MET, MISSED, SHOWN = "met", "MISSED", "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table."""
+
+    work: str
+    figure: str  # what was measured, with units
+    ratio: str  # smallest / median / largest of the pairs, or ""
+    budget: str  # "" where there is none: shown for comparison
+    met: bool | None  # by the median; None without a budget
+    profile: tuple[str, ...] = field(default=())  # where the time goes, of a miss
+
+    @property
+    def verdict(self) -> str:
+        return SHOWN if self.met is None else MET if self.met else MISSED
+
+
+HEADERS = ("work", "measured", "ratio: min / median / max", "budget", "")
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    return row.work, row.figure, row.ratio, row.budget, row.verdict
+
+
+def plain(rows: Sequence[Row]) -> str:
+    """Return the table for a terminal, and the profile of every miss below it."""
+    lines = [HEADERS, *map(cells, rows)]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(HEADERS))]
+    text = "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+    for row in rows:
+        if row.profile:
+            text += f"\n\n{row.work}, where the time goes:\n" + "\n".join(f"  {line}" for line in row.profile)
+    return text
+
+
+def markdown(rows: Sequence[Row], *, now: datetime, noise: str, what: str, version: str) -> str:
+    """Return the page ``docs/benchmarks.md``."""
+    missed = [row.work for row in rows if row.met is False]
+    budgets = sum(row.met is not None for row in rows)
+    table = [HEADERS, ("---",) * len(HEADERS), *map(cells, rows)]
+    parts = [
+        "# Benchmarks",
+        "",
+        "Written by `scripts/bench --markdown`; type `scripts/bench` to measure your own machine.",
+        "",
+        f"{now:%Y-%m-%d %H:%M} UTC, TeraFerry {version}. {machine()}",
+        f"{what} {noise}",
+        "",
+        "Every ratio is of pairs that ran one right after the other in this one run, who goes first changing from pair to"
+        " pair; the median decides. Writers are synced on both sides. *Command* is a whole command by the wall, the start"
+        " of its interpreter included; *work* is the same from inside, without the start.",
+        "",
+        f"**{budgets - len(missed)} of {budgets} budgets met.** "
+        + (f"Missed: {'; '.join(missed)}." if missed else "None missed."),
+        "",
+        *("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in table),
+        "",
+    ]
+    for row in rows:
+        if row.profile:
+            parts += [f"## Missed: {row.work}", "", "Where the time goes:", "", "```", *row.profile, "```", ""]
+    return "\n".join(parts)
+
+
+def machine() -> str:
+    """Describe this machine without its name or a path."""
+    model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    memory = re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())
+    gibibytes = round(int(memory.group(1)) / 1024 / 1024) if memory else 0
+    kernel = ".".join(platform.release().split(".")[:2])
+    return (
+        f"Machine: {os.cpu_count()} cores ({model.group(1).strip() if model else platform.machine()}, virtual), "
+        f"{gibibytes} GiB memory, Linux {kernel}, Python {platform.python_version()}; "
+        f"{tool('skopeo', '--version')}; docker-registry {registry_version()}; {tool('openssl', 'version')}."
+    )
+
+
+def tool(*argv: str) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return " ".join(done.stdout.split("\n")[0].split()[:3])
+
+
+def registry_version() -> str:
+    found = re.search(r"\d+\.\d+(\.\d+)?", tool("docker-registry", "--version"))
+    return found.group(0) if found else "of unknown version"

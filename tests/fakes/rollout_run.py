@@ -1,0 +1,177 @@
+"""Installs on a ``World``: a real bundle, the real journal, the product's own ``install``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from teraferry.bundles import layout
+from teraferry.bundles.archive_reader import BundleReader
+from teraferry.bundles.archive_writer import write_archive
+from teraferry.bundles.digest import Digest, digest_of
+from teraferry.bundles.manifest import File, Manifest, encode_manifest
+from teraferry.bundles.progress import Silent
+from teraferry.installer.adapters.journal.file import FileJournal
+from teraferry.installer.execute import DONE, ENDED, INTENT, UNDONE
+from teraferry.installer.gates import judge_health
+from teraferry.installer.install import InstallParts, InstallReport, install
+from teraferry.installer.plan import Plan, Target, plan_targets
+from teraferry.installer.ports import Entry
+from teraferry.installer.rolling_parts import Patience, RollingParts
+from teraferry.installer.verify import VerifiedBundle
+from teraferry.keys.trusted import Floor, TrustedRelease
+from tests.fakes.memory_bundle import make_bundle, noise
+from tests.fakes.rollout_site import (
+    FILER,
+    VOLUME_NODES,
+    Killed,
+    Life,
+    SiteCluster,
+    SiteJournal,
+    SiteRegistry,
+    SiteWorkload,
+    World,
+    address_of,
+)
+from tests.fakes.small_bundle import signed_facts, sources_of
+
+PATH = "/opt/seaweedfs/bin/weed"
+NODES = (*VOLUME_NODES, FILER)
+NOW = datetime(2026, 3, 4, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Kit:
+    """A real bundle on disk with two images and one program."""
+
+    bundle: VerifiedBundle
+    program: File
+    image_blobs: frozenset[Digest]
+
+
+def make_kit(folder: Path, version: str) -> Kit:
+    program = f"the program of {version}".encode() * 5000
+    shared = noise(3000, seed=1)
+    layers = {"terachat/api": [shared, noise(900, seed=2)], "terachat/web": [shared, noise(800, seed=3)]}
+    made = make_bundle(layers, version=version)
+    file = File(name="bin/weed", mode="0755", digest=digest_of(program), length_bytes=len(program))
+    manifest = Manifest(format=1, release=made.manifest.release, images=made.manifest.images, files=(file,))
+    sources = sources_of([*made.reader.blobs.values(), program], {layout.MANIFEST: encode_manifest(manifest)})
+    path = folder / layout.bundle_name("terachat", version)
+    with path.open("w+b") as sink:
+        written = write_archive(sink, sources, jobs=1, mtime=0, progress=Silent())
+    signed = signed_facts(written, name=path.name, product="terachat", version=version)
+    release = TrustedRelease(signed, {}, ("a", "b"), b"", 1, "", {}, {}, Floor())
+    reader = BundleReader(path, signed)
+    reader.open()
+    blobs = {digest for image in manifest.images for each in image.platforms for digest in (each.config, *each.layers)}
+    return Kit(VerifiedBundle(release, manifest, reader, path, whole=True), file, frozenset(blobs))
+
+
+class Site:
+    """A world and a journal, on which installs are typed again and again."""
+
+    def __init__(self, journal: Path, kit: Kit, *, mode: str = "safe", on_failure: str = "stop") -> None:
+        self.world = World(safe=mode == "safe")
+        self.journal = journal
+        self.kit = kit
+        self.mode = mode
+        self.on_failure = on_failure
+
+    def plan(self, kit: Kit) -> Plan:
+        file = kit.program
+        targets = [
+            Target(
+                node,
+                address_of(node),
+                "filer" if node == FILER else "volume",
+                PATH,
+                file.name,
+                file.digest,
+                file.length_bytes,
+                0o755,
+            )
+            for node in NODES
+        ]
+        return plan_targets(targets, mode=self.mode)
+
+    def install(self, life: Life | None = None, *, kit: Kit | None = None) -> InstallReport:
+        """Type ``install`` once, as a new process."""
+        kit, life = kit or self.kit, life or Life()
+        plan = self.plan(kit)
+        return install(kit.bundle, plan, self._parts(kit, plan, life))
+
+    def killed(self, kill_at: int) -> Life:
+        """Type ``install`` and kill it; a process that was quicker than its killer is fine, too."""
+        life = Life(kill_at)
+        try:
+            self.install(life)
+        except Killed:
+            assert life.dead
+        return life
+
+    def entries(self) -> Sequence[Entry]:
+        return FileJournal(self.journal).replay()
+
+    def running(self) -> dict[str, Digest | None]:
+        return {node: self.world.programs[node].running for node in NODES}
+
+    def problems(self, *, digest: Digest | None = None) -> list[str]:
+        """Return everything that is not as a finished install must leave it; the chain is verified on the way.
+
+        Args:
+            digest: What every node must run; the kit's program by default.
+        """
+        wanted = digest or self.kit.program.digest
+        found = list(self.world.violations)
+        found += [f"{node} runs {each}" for node, each in self.running().items() if each != wanted]
+        found += [f"{node} would start {p.selected}" for node, p in self.world.programs.items() if p.selected != wanted]
+        addresses = frozenset(address_of(node) for node in VOLUME_NODES)
+        observation = self.world.placement().observation
+        found += judge_health(observation, addresses, single_copies=self.mode == "safe").reasons
+        return found + self._journal_problems()
+
+    def _journal_problems(self) -> list[str]:
+        entries = self.entries()
+        found = []
+        for run in dict.fromkeys(entry.run for entry in entries):
+            counts = Counter[str]()
+            for entry in (each for each in entries if each.run == run):
+                counts[f"{entry.event} {entry.step}"] += entry.event in (DONE, INTENT, ENDED)
+                if entry.event == UNDONE:
+                    counts[f"{DONE} {entry.step}"] = counts[f"{INTENT} {entry.step}"] = 0
+            found += [f"run {run}: {times} of {what}" for what, times in counts.items() if times > 1]
+        ended = [entry for entry in entries if entry.event == ENDED]
+        return found + (["no run ended"] if not ended else [])
+
+    def _parts(self, kit: Kit, plan: Plan, life: Life) -> InstallParts:
+        world = self.world
+
+        def sleep(seconds: float) -> None:
+            world.seconds += seconds
+
+        return InstallParts(
+            journal=SiteJournal(world, life, self.journal),
+            registry=SiteRegistry(world, life, kit.image_blobs),
+            rolling=RollingParts(
+                cluster=SiteCluster(world, life),
+                workloads={(node, PATH): SiteWorkload(world, life, node) for node in NODES},
+                volume_addresses=frozenset(address_of(node) for node in VOLUME_NODES),
+                pieces=kit.bundle.pieces,
+                patience=Patience(soak_seconds=1, stalled_after_seconds=30),
+                mode=self.mode,
+                on_failure=self.on_failure,
+                monotonic_seconds=lambda: world.seconds,
+                sleep_seconds=sleep,
+                progress=Silent(),
+            ),
+            clock=lambda: NOW,
+            progress=Silent(),
+            jobs=1,
+            check_registry=False,
+            accept_trust=lambda: life.touch("accept trust"),
+            confirm=lambda _: life.touch("confirm"),
+        )

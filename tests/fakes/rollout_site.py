@@ -1,0 +1,371 @@
+"""A whole site in memory, and installer processes that can be killed at any touch of it.
+
+The world (``World``) is what outlives a process: shards on disks and on line, links, processes,
+the registry. A process (``Life``) reaches it through ports made anew for each install. A life
+that was told to die does so before or after any call of a port, in the middle of a drain, a
+rebalance or an upload, or while a journal line is half written; a dead one touches nothing more.
+
+Shards are moved by the product's own pure plans, one at a time, as ``SeaweedfsCluster`` does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from teraferry.bundles.digest import Buffer, Digest, digest_of
+from teraferry.bundles.errors import RefusedError
+from teraferry.installer.adapters.cluster.seaweedfs_placement import (
+    Placement,
+    plan_copies,
+    plan_drops,
+    plan_volume_moves,
+)
+from teraferry.installer.adapters.journal.file import FileJournal
+from teraferry.installer.ports import ClusterObservation, Entry, ReplicatedVolume, StripeGroup
+from tests.fakes.registry import FakeRegistry
+
+DATA_SHARDS, PARITY_SHARDS = 10, 4
+SHARDS = DATA_SHARDS + PARITY_SHARDS
+VOLUME_NODES = tuple(f"vol-{number}" for number in range(1, 6))
+FILER = "core-filer"
+OLD = digest_of(b"the old version")
+
+
+def address_of(node: str) -> str:
+    return f"{node}:8888" if node == FILER else f"{node}:8080"
+
+
+class Killed(BaseException):
+    """The process is gone. Not an ``Exception``: nothing in the product may catch it."""
+
+
+class Life:
+    """One process of the installer, from its start to its death.
+
+    Args:
+        kill_at: The touch at which it dies, from 1; None for a process that lives to the end.
+    """
+
+    def __init__(self, kill_at: int | None = None) -> None:
+        self.kill_at = kill_at
+        self.touches: list[str] = []
+        self.dead = False
+
+    def touch(self, what: str) -> None:
+        if self.dead:
+            raise Killed
+        self.touches.append(what)
+        if len(self.touches) == self.kill_at:
+            self.dead = True
+            raise Killed(what)
+
+
+class Program:
+    """What one node runs, and what of it stays when nobody looks."""
+
+    def __init__(self) -> None:
+        self.files = {OLD}
+        self.selected: Digest = OLD
+        self.running: Digest | None = OLD
+        self.never_comes_back: set[Digest] = set()
+        self.start_fails: set[Digest] = set()  # the start command itself says so, as systemctl does
+        self.wrong_runs: set[Digest] = set()  # something else runs than was selected
+        self.starts = 0
+
+
+class World:
+    """Five volume servers with 10+4 shards, a filer, and a registry."""
+
+    def __init__(self, *, groups: int = 2, safe: bool = True) -> None:
+        self.safe = safe
+        self.programs = {node: Program() for node in (*VOLUME_NODES, FILER)}
+        self.present = {address_of(node) for node in VOLUME_NODES}
+        self.disks: dict[str, set[tuple[int, int]]] = {address: set() for address in self.present}
+        self.on_line: dict[str, set[tuple[int, int]]] = {address: set() for address in self.present}
+        self.volumes = {100: {address_of("vol-1"), address_of("vol-2")}}
+        self.registry = FakeRegistry()
+        self.seconds = 0.0
+        self.violations: list[str] = []
+        self.at: Mapping[str, Callable[[], None]] = {}  # touch -> what happens in the world just then
+        addresses = sorted(self.present)
+        for group in range(1, groups + 1):
+            for shard in range(SHARDS):
+                self.put(addresses[(shard + group) % len(addresses)], (group, shard))
+
+    def put(self, address: str, held: tuple[int, int]) -> None:
+        self.disks[address].add(held)
+        self.on_line[address].add(held)
+
+    def drop(self, address: str, held: tuple[int, int]) -> None:
+        self.on_line[address].discard(held)
+        self.disks[address].discard(held)
+        self.watch(f"{held} dropped from {address}")
+
+    def leave(self, address: str) -> None:
+        self.present.discard(address)
+        self.watch(f"{address} left")
+
+    def stop(self, node: str) -> None:
+        self.programs[node].running = None
+        address = address_of(node)
+        if address in self.disks:
+            self.on_line[address].clear()
+            self.leave(address)
+
+    def start(self, node: str) -> None:
+        program = self.programs[node]
+        program.starts += 1
+        if program.selected in program.start_fails:
+            raise refused("node-command-failed", f"start of {node}")
+        if program.selected in program.never_comes_back:
+            return
+        program.running = digest_of(b"wrong") if program.selected in program.wrong_runs else program.selected
+        address = address_of(node)
+        if address in self.disks:
+            self.present.add(address)
+            self.on_line[address] = set(self.disks[address])
+
+    def lose(self, node: str) -> None:
+        """A node breaks by itself; nobody is to blame."""
+        address = address_of(node)
+        self.programs[node].running = None
+        self.on_line[address].clear()
+        self.present.discard(address)
+
+    def watch(self, what: str) -> None:
+        """Note it when the change that was just made took a shard off line that it should not have."""
+        missing = {
+            (group, shard)
+            for group in self.groups()
+            for shard in range(SHARDS)
+            if not any((group, shard) in self.on_line[address] for address in self.present)
+        }
+        if self.safe and missing:
+            self.violations.append(f"{what}: {sorted(missing)} on line nowhere")
+        holders = {address for address in self.disks if address not in self.present and self.disks[address] & missing}
+        if len(holders) > 1:
+            self.violations.append(f"{what}: shards of {sorted(holders)} are missing at once")
+
+    def groups(self) -> list[int]:
+        return sorted({group for held in self.disks.values() for group, _ in held})
+
+    def placement(self) -> Placement:
+        volumes = tuple(
+            ReplicatedVolume(number, 2, frozenset(holders & self.present)) for number, holders in self.volumes.items()
+        )
+        groups = tuple(StripeGroup(group, DATA_SHARDS, PARITY_SHARDS, self._holders(group)) for group in self.groups())
+        return Placement(
+            ClusterObservation(frozenset(self.present), tuple(each for each in groups if each.holders), volumes),
+            racks={address: ("center", f"rack of {address}") for address in self.disks},
+            replication=dict.fromkeys(self.volumes, 10),
+            volume_bytes=dict.fromkeys(self.volumes, 1),
+            collections=dict.fromkeys(self.groups(), ""),
+            shard_bytes=dict.fromkeys(self.groups(), 1),
+        )
+
+    def _holders(self, group: int) -> dict[str, frozenset[int]]:
+        held = {address: frozenset(s for g, s in self.on_line[address] if g == group) for address in self.present}
+        return {address: shards for address, shards in held.items() if shards}
+
+
+class _Hands:
+    """What every port of one process has: its world, its life."""
+
+    def __init__(self, world: World, life: Life) -> None:
+        self.world = world
+        self.life = life
+
+    def reach(self, what: str) -> None:
+        """Touch the world before or after a call; whatever is due there happens."""
+        self.life.touch(what)
+        if what in self.world.at:
+            self.world.at[what]()
+
+
+class SiteCluster(_Hands):
+    """``Cluster``: which nodes it drained is forgotten with the process, as in the real one."""
+
+    def __init__(self, world: World, life: Life) -> None:
+        super().__init__(world, life)
+        self._drained: list[str] = []
+
+    def observe(self) -> ClusterObservation:
+        self.reach("observe")
+        return self.world.placement().observation
+
+    def drain(self, node: str) -> None:
+        self.reach(f"drain {node}: before")
+        world = self.world
+        self._move_volumes(node)
+        self._drained.append(node)
+        placement = world.placement()
+        for move in plan_copies(placement, node):
+            for shard in sorted(move.shards):
+                world.put(move.server, (move.volume, shard))
+                self.reach(f"drain {node}: copied {move.volume}.{shard}")
+        for group, shards in placement.shards_on(node).items():
+            world.on_line[node] -= {(group, shard) for shard in shards}
+            world.watch(f"{node} group {group} off line")
+            self.reach(f"drain {node}: off line {group}")
+        self._move_volumes(node)
+        self.reach(f"drain {node}: after")
+
+    def leave(self, node: str) -> None:
+        self.reach(f"leave {node}: before")
+        self.world.leave(node)
+        self.reach(f"leave {node}: after")
+
+    def rebalance(self) -> None:
+        self.reach("rebalance: before")
+        for move in plan_drops(self.world.placement(), home=self._drained[-1] if self._drained else ""):
+            for shard in sorted(move.shards):
+                self.world.drop(move.server, (move.volume, shard))
+                self.reach(f"rebalance: dropped {move.volume}.{shard}")
+        for holders in self.world.volumes.values():
+            on_line = holders & self.world.present
+            if len(on_line) > 2:
+                holders.discard(max(on_line))
+            elif len(on_line) == 1:
+                holders.add(min(self.world.present - on_line))
+        self.reach("rebalance: after")
+
+    def serves(self, address: str) -> bool:
+        self.reach("serves")
+        return self.world.programs[FILER].running is not None
+
+    def _move_volumes(self, node: str) -> None:
+        for move in plan_volume_moves(self.world.placement(), node, preferred=self._drained):
+            self.world.volumes[move.volume].add(move.server)
+            self.reach(f"drain {node}: copied volume {move.volume}")
+            self.world.volumes[move.volume].discard(node)
+            self.reach(f"drain {node}: moved volume {move.volume}")
+
+
+class SiteWorkload(_Hands):
+    """``Workload`` of one node."""
+
+    def __init__(self, world: World, life: Life, node: str) -> None:
+        super().__init__(world, life)
+        self._node = node
+        self._program = world.programs[node]
+
+    def staged(self, digest: Digest) -> bool:
+        self.reach(f"staged {self._node}")
+        return digest in self._program.files
+
+    def stage(self, pieces: Iterable[Buffer], digest: Digest, *, mode: int) -> None:
+        self.reach(f"stage {self._node}: before")
+        content = b""
+        for piece in pieces:
+            content += bytes(piece)
+            self.reach(f"stage {self._node}: {len(content)} bytes")
+        if digest_of(content) != digest:
+            raise refused("upload-damaged", f"program of {self._node}")
+        self._program.files.add(digest)
+        self.reach(f"stage {self._node}: after")
+
+    def selected(self) -> Digest | None:
+        self.reach(f"selected {self._node}")
+        return self._program.selected
+
+    def select(self, digest: Digest) -> None:
+        self.reach(f"select {self._node}: before")
+        if digest not in self._program.files:
+            raise refused("not-staged", f"program of {self._node}")
+        self._program.selected = digest
+        self.reach(f"select {self._node}: after")
+
+    def running(self) -> frozenset[Digest]:
+        self.reach(f"running {self._node}")
+        return frozenset({self._program.running} if self._program.running else ())
+
+    def stop(self) -> None:
+        self.reach(f"stop {self._node}: before")
+        if self._program.running is not None:
+            self.world.stop(self._node)
+        self.reach(f"stop {self._node}: after")
+
+    def start(self) -> None:
+        self.reach(f"start {self._node}: before")
+        # As the real one: nothing is done when the selected version runs, and a service that is alive stays as it is.
+        if self._program.running is None:
+            self.world.start(self._node)
+        self.reach(f"start {self._node}: after")
+
+
+class SiteRegistry(_Hands):
+    """``Registry``; a tag before every blob of every image is there is a violation."""
+
+    def __init__(self, world: World, life: Life, needed: frozenset[Digest]) -> None:
+        super().__init__(world, life)
+        self._inner = world.registry
+        self._needed = needed
+
+    def require_ready(self) -> None:
+        self.reach("require_ready")
+        self._inner.require_ready()
+
+    def has_blob(self, repository: str, digest: Digest, *, length_bytes: int | None = None) -> bool:
+        self.reach("has_blob")
+        return self._inner.has_blob(repository, digest, length_bytes=length_bytes)
+
+    def mount_blob(self, repository: str, digest: Digest, *, source: str) -> bool:
+        self.reach("mount_blob: before")
+        done = self._inner.mount_blob(repository, digest, source=source)
+        self.reach("mount_blob: after")
+        return done
+
+    def push_blob(self, repository: str, digest: Digest, length_bytes: int, pieces: Iterable[Buffer]) -> None:
+        self.reach("push_blob: before")
+        self._inner.push_blob(repository, digest, length_bytes, pieces)
+        self.reach("push_blob: after")
+
+    def read_blob(self, repository: str, digest: Digest) -> Iterator[Buffer]:
+        self.reach("read_blob")
+        return self._inner.read_blob(repository, digest)
+
+    def put_manifest(self, repository: str, reference: str, content: bytes, media_type: str) -> None:
+        self.reach(f"put_manifest {repository}: before")
+        if not reference.startswith("sha256:") and not self._needed <= {digest for _, digest in self._inner.links}:
+            self.world.violations.append(f"{repository}:{reference} tagged before every blob was there")
+        self._inner.put_manifest(repository, reference, content, media_type)
+        self.reach(f"put_manifest {repository}: after")
+
+    def get_manifest(self, repository: str, reference: str) -> bytes | None:
+        self.reach("get_manifest")
+        return self._inner.get_manifest(repository, reference)
+
+
+class SiteJournal(_Hands):
+    """The real journal on disk, read once a process; a line can be torn by the death of its writer."""
+
+    def __init__(self, world: World, life: Life, path: Path) -> None:
+        super().__init__(world, life)
+        self._path = path
+        self._file = FileJournal(path)
+        self._entries: list[Entry] | None = None  # what is on disk, once it was read
+
+    def append(self, *, time_utc: str, run: str, event: str, step: str = "", facts: Mapping[str, object]) -> Entry:
+        what = f"journal {event} {step}".strip()
+        self.reach(f"{what}: before")
+        try:
+            self.reach(f"{what}: torn")
+        except Killed:
+            with self._path.open("ab") as file:
+                file.write(b'{"event":"')
+            raise
+        known = self.replay()
+        entry = self._file.append(time_utc=time_utc, run=run, event=event, step=step, facts=facts)
+        self._entries = [*known, entry]
+        self.reach(f"{what}: after")
+        return entry
+
+    def replay(self) -> Sequence[Entry]:
+        if self._entries is None:
+            self._entries = list(self._file.replay())
+        return tuple(self._entries)
+
+
+def refused(reference: str, what: str) -> RefusedError:
+    return RefusedError(reference, f"{what}: failed, expected it to work", hint="Look at the node's log.")
