@@ -62,7 +62,9 @@ def _loads(shop: Workshop, site: BenchSite, loads: Loads) -> list[Row]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure every budget on this machine.")
-    parser.add_argument("--quick", action="store_true", help="Small sizes and few pairs: about a minute, to see it work.")
+    parser.add_argument(
+        "--quick", action="store_true", help="Small sizes and few pairs: about a minute, to see it work."
+    )
     parser.add_argument("--markdown", action="store_true", help="Also write docs/benchmarks.md.")
     parser.add_argument("--note", default="", help="A sentence for the page, such as how quiet the machine was.")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="Measure these parts alone.")

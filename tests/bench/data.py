@@ -10,7 +10,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import deflate
 from teraferry.builder.kit import locate_kit
 from tests.bench.measure import MIB, run_command
 from tests.lab.house import House
-from tests.lab.images import OCI, image_config, layer_tar, sha256
+from tests.lab.images import OCI, layer_tar, sha256
 
 PRODUCT = "terachat"
 BIN = Path(sys.executable).parent
@@ -78,7 +78,7 @@ class Workshop:
             seeds = [number * half + at for at in range(half)]
             if changed and number:
                 seeds[-1] += 1000 * changed
-            write_image(folder, image, [layer_tar({"opt/part": _noise(size, seed)}) for seed in seeds])
+            write_image(folder, image, (layer_tar({"opt/part": _noise(size, seed)}) for seed in seeds))
         return folder
 
     def project(self, version: str, *, layout: Path | None = None, files: Sequence[tuple[str, Path]] = ()) -> Path:
@@ -129,13 +129,20 @@ class Workshop:
         return [("bin/program", program), ("share/library.tar", library)]
 
 
-def write_image(folder: Path, tag: str, layers: Sequence[bytes]) -> None:
-    """Add one image to a layout; its layers are compressed as a container tool would have left them."""
-    rows = [_add(folder, deflate.gzip_compress(layer, 1), f"{OCI}.layer.v1.tar+gzip") for layer in layers]
+def write_image(folder: Path, tag: str, layers: Iterable[bytes]) -> None:
+    """Add one image to a layout; its layers are compressed as a container tool would have left them.
+
+    One layer is held in memory at a time, so that a layout of many GiB can be made.
+    """
+    rows, plain = [], []
+    for layer in layers:
+        plain.append(sha256(layer))
+        rows.append(_add(folder, deflate.gzip_compress(layer, 1), f"{OCI}.layer.v1.tar+gzip"))
+    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": plain}}
     manifest = {
         "schemaVersion": 2,
         "mediaType": f"{OCI}.manifest.v1+json",
-        "config": _add(folder, image_config(layers), f"{OCI}.config.v1+json"),
+        "config": _add(folder, json.dumps(config).encode(), f"{OCI}.config.v1+json"),
         "layers": rows,
     }
     top = _add(folder, json.dumps(manifest).encode(), f"{OCI}.manifest.v1+json")

@@ -84,7 +84,18 @@ def _start_profile(shop: Workshop, kit: Path) -> tuple[str, ...]:
     import subprocess
 
     done = subprocess.run(
-        [BIN / "python", "-X", "importtime", "-m", "teraferry.builder.cli", "verify", kit, "--root", shop.root, "--quiet"],
+        [
+            BIN / "python",
+            "-X",
+            "importtime",
+            "-m",
+            "teraferry.builder.cli",
+            "verify",
+            kit,
+            "--root",
+            shop.root,
+            "--quiet",
+        ],
         capture_output=True,
         text=True,
         check=False,

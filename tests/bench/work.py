@@ -124,9 +124,7 @@ def main() -> None:
     work(Silent())
     seconds = time.perf_counter() - began
     print(
-        json.dumps(
-            {"seconds": seconds, "cpu_seconds": time.process_time() - before, "peak_bytes": peak_bytes("self")}
-        )
+        json.dumps({"seconds": seconds, "cpu_seconds": time.process_time() - before, "peak_bytes": peak_bytes("self")})
     )
 
 

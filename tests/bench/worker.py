@@ -32,4 +32,7 @@ def timed(*words: str | int | Path) -> Run:
 def profile_of(*words: str | int | Path) -> tuple[str, ...]:
     """Return where the time of one piece of work goes, and what a start alone takes."""
     bare = run_command([sys.executable, "-c", "import teraferry.builder.cli, teraferry.builder.pack"])
-    return (f"{bare.seconds:6.2f} s  start: interpreter and imports, before any work", *work(*words, profile=True)["profile"])
+    return (
+        f"{bare.seconds:6.2f} s  start: interpreter and imports, before any work",
+        *work(*words, profile=True)["profile"],
+    )

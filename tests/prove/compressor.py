@@ -50,8 +50,9 @@ def prove(record: Record) -> Outcome:
     pieces = record["this machine"]["pieces"]
     held = len(set(found.values())) == 1
     said = (
-        f"the same bytes on {len(found)} processors" if held else "other bytes on "
-        + ", ".join(name for name, digest in found.items() if digest != found["this machine"])
+        f"the same bytes on {len(found)} processors"
+        if held
+        else "other bytes on " + ", ".join(name for name, digest in found.items() if digest != found["this machine"])
     )
     counts: dict[str, int | str] = {
         "compressor": f"deflate {deflate.__version__}, level {COMPRESSION_LEVEL}",
@@ -78,7 +79,13 @@ def compress_on(prefix: list[str]) -> dict[str, str | int]:
 def this_processor() -> str:
     """Say what this machine's processor can do that the compressor looks at."""
     flags = set(re.findall(r"\w+", Path("/proc/cpuinfo").read_text().split("flags", 1)[-1].split("\n", 1)[0]))
-    known = {"avx512vl": "AVX-512", "avx2": "AVX2", "bmi2": "BMI2", "vpclmulqdq": "VPCLMULQDQ", "pclmulqdq": "PCLMULQDQ"}
+    known = {
+        "avx512vl": "AVX-512",
+        "avx2": "AVX2",
+        "bmi2": "BMI2",
+        "vpclmulqdq": "VPCLMULQDQ",
+        "pclmulqdq": "PCLMULQDQ",
+    }
     return ", ".join(name for flag, name in known.items() if flag in flags) or "SSE2"
 
 

@@ -48,7 +48,9 @@ def prove(record: Record) -> Outcome:
     counts: dict[str, int | str] = {
         f"{work}, 64 MiB / 4 GiB": f"{small[work] / MIB:.0f} / {large[work] / MIB:.0f} MiB" for work in small
     }
-    counts |= {f"{work}, one entry of {HUGE_BYTES} bytes": f"{peak / MIB:.0f} MiB" for work, peak in huge["peaks"].items()}
+    counts |= {
+        f"{work}, one entry of {HUGE_BYTES} bytes": f"{peak / MIB:.0f} MiB" for work, peak in huge["peaks"].items()
+    }
     counts["tar tzf lists that entry with its length"] = "yes" if huge["listed"] else "no"
     return Outcome(held, said, counts)
 

@@ -97,23 +97,12 @@ def parse_placement(answer: pb.VolumeListResponse) -> Placement:
                     group[address] = group.get(address, frozenset()) | held
                     collections[part.id] = part.collection
                     shard_bytes[part.id] = max(shard_bytes.get(part.id, 0), *part.shard_sizes, 0)
-    return Placement(
-        ClusterObservation(
-            nodes=frozenset(nodes),
-            stripe_groups=tuple(
-                StripeGroup(number, DATA_SHARDS, PARITY_SHARDS, holders) for number, holders in sorted(shards.items())
-            ),
-            volumes=tuple(
-                ReplicatedVolume(number, copies, frozenset(holders))
-                for number, (copies, holders) in sorted(volumes.items())
-            ),
-        ),
-        racks,
-        replication,
-        volume_bytes,
-        collections,
-        shard_bytes,
+    observation = ClusterObservation(
+        frozenset(nodes),
+        tuple(StripeGroup(number, DATA_SHARDS, PARITY_SHARDS, held) for number, held in sorted(shards.items())),
+        tuple(ReplicatedVolume(number, copies, frozenset(on)) for number, (copies, on) in sorted(volumes.items())),
     )
+    return Placement(observation, racks, replication, volume_bytes, collections, shard_bytes)
 
 
 def plan_volume_moves(placement: Placement, node: str, *, preferred: Sequence[str]) -> list[Move]:

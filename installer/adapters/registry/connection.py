@@ -1,9 +1,7 @@
 """HTTP to one registry: one host, pooled connections, bounded retries, bodies sent in few system calls.
 
-urllib3 costs nothing here against bare ``http.client`` [measured], and salvages the answer of a server
-that stopped listening in the middle of a body. A batch of verified memoryviews goes out as one vectored
-write, since a call for every 64 KiB block costs a tenth of the speed. TLS has no vectored write.
-"""
+urllib3 costs nothing here against ``http.client`` and salvages the answer of a server that stopped listening
+in mid-body. A batch of memoryviews goes out as one vectored write, but over TLS."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ BACKOFF_SECONDS: Final = (0.3, 1.5)
 """Pauses between attempts; so there are three. A registry that restarts is back within them or is down."""
 
 _BATCH_BYTES: Final = 4 * 1024 * 1024
-_BATCH_PIECES: Final = 512  # below the kernel's IOV_MAX of 1,024
+_BATCH_PIECES: Final = 512  # IOV_MAX is 1,024
 
 
 class _Batch(tuple[memoryview, ...]):
