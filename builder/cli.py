@@ -148,8 +148,6 @@ def inspect(kit: Path, *, json: bool, quiet: bool) -> int:
 
 for commands in (cli_sign, cli_trust, cli_freeze):
     commands.register(teraferry)
-cli_sign.register(teraferry)
-cli_trust.register(teraferry)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

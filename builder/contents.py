@@ -84,7 +84,7 @@ def _manifest(recipe: Recipe, sources: Sources) -> Manifest:
         )
         for file in sorted(recipe.file, key=lambda item: item.name)
     )
-    return Manifest(format=1, release=recipe.release, images=images, files=files, smoke=recipe.smoke_tests())
+    return Manifest(format=1, release=recipe.release, images=images, files=files)
 
 
 def _image(name: str, resolved: ResolvedImage) -> Image:

@@ -33,11 +33,6 @@ version = "1.0.0"
 name = "hello.txt"                 # as site.toml will call it
 source = "files/hello.txt"
 mode = "0644"                      # "0755" for programs
-
-# A request that must be answered before a patched node gets traffic again.
-# [[smoke]]
-# http = "/health"
-# expect = { field = "status", equals = "ok" }
 """
 
 

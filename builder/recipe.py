@@ -17,12 +17,12 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from teraferry.builder.toml_lines import Path, line_of
 from teraferry.bundles import errors
-from teraferry.bundles.manifest import FileMode, FileName, ImageName, Release, Smoke
+from teraferry.bundles.manifest import FileMode, FileName, ImageName, Release
 from teraferry.bundles.model import Model
 
 FILE_NAME: Final = "release.toml"
 
-_NOT_DELIVERED: Final = frozenset({"chart", "openpgp"})
+_NOT_DELIVERED: Final = frozenset({"chart", "openpgp", "smoke"})
 _SCHEMES: Final = ("oci", "docker-archive")
 _PATH_IN_MESSAGE: Final = re.compile(r" - at `\$(.*)`$")
 _Path = tuple[str | int, ...]
@@ -60,31 +60,12 @@ class FileSource(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     mode: FileMode = "0644"
 
 
-class Expectation(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What an answer's JSON field must equal."""
-
-    field: str
-    equals: str | int | bool
-
-
-class SmokeTest(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request run against a patched node or green before traffic."""
-
-    http: str
-    expect: Expectation
-
-
 class Recipe(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole of ``release.toml``."""
 
     release: Release
     image: tuple[ImageSource, ...] = ()
     file: tuple[FileSource, ...] = ()
-    smoke: tuple[SmokeTest, ...] = ()
-
-    def smoke_tests(self) -> tuple[Smoke, ...]:
-        """Return the smoke tests as the manifest holds them."""
-        return tuple(Smoke(http=test.http, field=test.expect.field, equals=test.expect.equals) for test in self.smoke)
 
 
 def parse_recipe(text: str, *, file: str) -> Recipe:
@@ -145,8 +126,8 @@ def _require_delivered(document: Mapping[str, object], where: _Place) -> None:
         raise where.refusal(
             "recipe-not-delivered",
             (name,),
-            f"table {name}: this version does not carry it, expected release, image, file or smoke",
-            hint=f"Remove the table {name}; a chart can travel as a [[file]].",
+            f"table {name}: this version does not carry it, expected release, image or file",
+            hint=f"Remove the table {name}; nothing at the site would act on it yet. A chart can travel as a [[file]].",
         )
 
 

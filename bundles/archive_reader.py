@@ -140,9 +140,10 @@ class BundleReader:
             )
         return b"".join(self.stream_entry(name))
 
-    def stream_blob(self, digest: Digest) -> Iterator[memoryview]:
-        """Yield one blob's content; see ``stream_entry``."""
-        return self.stream_entry(layout.blob_name(digest))
+    def stream_blob(self, digest: Digest, *, receiver_digests: bool = False) -> Iterator[memoryview]:
+        """Yield one blob's content; see ``stream_entry``, and ``stream_vectors`` for ``receiver_digests``."""
+        for views in self.stream_vectors(layout.blob_name(digest), receiver_digests=receiver_digests):
+            yield from views
 
     def stream_entry(self, name: str) -> Iterator[memoryview]:
         """Yield one entry's content in order, every byte verified; at most 64 KiB a piece when stored.

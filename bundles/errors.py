@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-Fact = str | int | float | bool | None | list[str]
+Fact = str | int | float | bool | None | list[str] | list[dict[str, str | bool]]
+"""Rows of a table are for scripts; people were told them line by line."""
 
 
 class TeraFerryError(Exception):

@@ -84,6 +84,12 @@ def plan_rolling(manifest: Manifest, site: Site) -> Plan:
             f"site {site.name}: no [cluster] table, expected one in tier 1",
             hint="Describe the storage cluster in site.toml under [cluster], then `teraferry-installer plan KIT`.",
         )
+    if manifest.smoke:
+        raise RefusedError(
+            "smoke-not-delivered",
+            f"release {manifest.release.version}: asks for {len(manifest.smoke)} smoke tests, expected none",
+            hint="Ask for a newer installer: this one cannot run them, and does not skip what a release asks for.",
+        )
     files = {file.name: file for file in manifest.files}
     targets = [
         _target(node, deploy, files)
@@ -96,8 +102,9 @@ def plan_rolling(manifest: Manifest, site: Site) -> Plan:
     if site.deploys and not targets:
         raise RefusedError(
             "plan-nothing-to-do",
-            f"site {site.name}: no node has the role of a deploy entry, expected at least one",
-            hint="Give a [[node]] in site.toml the role that [[deploy]] names, then `teraferry-installer plan KIT`.",
+            f"site {site.name}: [[deploy]] names {', '.join(sorted({str(deploy.role) for deploy in site.deploys}))}, "
+            f"expected at least one role that rolls: {', '.join(ROLL_ORDER)}",
+            hint="Give a [[deploy]] in site.toml one of these roles, then `teraferry-installer plan KIT`.",
         )
     return plan_targets(targets, mode=site.cluster.mode, stays=_staying(site))
 

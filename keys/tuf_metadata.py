@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from copy import deepcopy
 from typing import Final, TypeVar, cast
 
 from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
@@ -52,12 +53,17 @@ def parse_metadata(kind: type[T], content: bytes, *, what: str) -> Metadata[T]:
     _require_integers(parsed, what)
     try:
         # from_dict raises what its operations happen to raise; a strict schema of it does not exist.
-        metadata = cast("Metadata[T]", Metadata.from_dict(cast("dict[str, object]", parsed)))
+        # It also takes apart what it is given, hence the copy.
+        metadata = cast("Metadata[T]", Metadata.from_dict(cast("dict[str, object]", deepcopy(parsed))))
         signed_bytes(metadata)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, SerializationError) as error:
         raise unreadable(what, f"{type(error).__name__}: {error}") from error
     if metadata.signed.type != kind.type:
         raise unreadable(what, f"a {metadata.signed.type} document where {kind.type} is expected")
+    if metadata.signed.to_dict() != parsed["signed"]:
+        # Signatures cover what python-tuf writes of it, and it reads more than it writes: a date with a small
+        # "t", or with a space for a zero. Such a file was not signed as it lies there.
+        raise unreadable(what, "a signed part in another spelling than the one that was signed")
     if metadata.unrecognized_fields:
         # Members beside "signed" are covered by no signature.
         raise unreadable(what, "unsigned members beside the signed part")

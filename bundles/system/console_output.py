@@ -233,6 +233,8 @@ class Console:
         try:
             action(self._view)
         except OSError:
+            if self._err is not None:
+                _silence(self._err)
             self._err = self._view = None
 
     def _write_out(self, text: str) -> None:

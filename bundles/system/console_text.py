@@ -115,6 +115,9 @@ def result_lines(command: str, fields: Mapping[str, object]) -> list[str]:
         if isinstance(shown, list) and any(isinstance(row, dict | list) for row in shown):
             lines.append(f"  {label}:")
             lines.extend(f"    {_inline(row)}" for row in shown)
+        elif isinstance(shown, dict) and any(isinstance(row, dict | list) for row in shown.values()):
+            lines.append(f"  {label}:")
+            lines.extend(f"    {printable(name)}: {_inline(row)}" for name, row in shown.items())
         else:
             lines.append(f"  {label}: {_sized(name, shown)}")
     return lines
@@ -142,7 +145,7 @@ def error_lines(command: str, error: TeraFerryError) -> list[str]:
     """Return an error for people: what happened, found and expected; then what to type next."""
     lines = [f"{command}: {_verdict(error.exit_status)}"]
     lines.append(f"  what happened: {indented(error.message, margin='    ')}")
-    # The message says every single fact; only lists have no room in it.
+    # The message says every single fact; only lists have no room in it. Tables are for scripts.
     lines.extend(_listed(error.facts))
     lines.append(f"  what to do:    {indented(error.hint, margin='    ')}")
     lines.append(f"  reference:     {error.reference}, exit status {error.exit_status}")
@@ -163,6 +166,7 @@ _CHANGED = 50
 
 def _listed(facts: Mapping[str, object]) -> Iterable[str]:
     for name, fact in facts.items():
-        if isinstance(fact, list) and fact:
+        rows = [item for item in fact if isinstance(item, str)] if isinstance(fact, list) else []
+        if rows:
             yield f"  {name.replace('_', ' ')}:"
-            yield from (f"    {printable(str(item))}" for item in fact)
+            yield from (f"    {printable(row)}" for row in rows)

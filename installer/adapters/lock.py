@@ -27,7 +27,7 @@ def site_lock(state: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = _holder(os.fstat(descriptor).st_ino)
+            holder = _holder(os.fstat(descriptor))
             raise RefusedError(
                 "locked",
                 f"state {state}: held by {holder}, expected no other installer",
@@ -40,12 +40,12 @@ def site_lock(state: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _holder(inode: int) -> str:
+def _holder(folder: os.stat_result) -> str:
+    # Another file system may have the same inode number: a person must not end the wrong process.
+    name = f"{os.major(folder.st_dev):02x}:{os.minor(folder.st_dev):02x}:{folder.st_ino}"
     try:
-        for line in Path("/proc/locks").read_text().splitlines():
-            fields = line.split()
-            if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
-                return f"process {fields[4]}"
-    except (OSError, IndexError):
+        rows = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    except OSError:
         return "another process"
-    return "another process"
+    owners = [row[4] for row in rows if len(row) > 5 and row[1] == "FLOCK" and row[5] == name]
+    return f"process {owners[0]}" if owners else "another process"

@@ -371,6 +371,14 @@ def test_quiet_json_is_the_result_alone() -> None:
     assert [event["event"] for event in streams.events()] == ["result"]
 
 
+def test_table_in_a_result_has_a_line_for_each_row() -> None:
+    lines = words.result_lines(
+        "sign", {"missing": {"targets": {"have": 1, "need": 2}, "snapshot": {"have": 0, "need": 1}}}
+    )
+
+    assert lines == ["sign: done", "  missing:", "    targets: have=1, need=2", "    snapshot: have=0, need=1"]
+
+
 # ---- errors for people
 
 

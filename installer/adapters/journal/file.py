@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from teraferry.bundles.errors import RefusedError
+from teraferry.bundles.errors import OperatorNeededError, RefusedError
 from teraferry.bundles.system.durable import sync_directory
 from teraferry.installer.journal import encode_entry, next_entry, parse_chain
 from teraferry.installer.ports import Entry
@@ -47,10 +47,22 @@ class FileJournal:
         """Return every acknowledged entry, oldest first, the chain verified.
 
         Raises:
-            OperatorNeededError: ``journal-corrupt``, 62.
+            OperatorNeededError: ``journal-corrupt`` or ``journal-unreadable``, 62.
         """
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            content = b""
+        except OSError as error:
+            raise OperatorNeededError(
+                "journal-unreadable",
+                f"journal {self._path}: {error.strerror}, expected a file that can be read",
+                hint="Look at that disk and at who may read the file; nothing is rolled out without the journal.",
+                exit_status=62,
+                facts={"path": str(self._path)},
+            ) from error
         # What follows the last newline was torn by a power cut and never acknowledged.
-        lines = self._path.read_bytes().split(b"\n")[:-1] if self._path.exists() else []
+        lines = content.split(b"\n")[:-1]
         self._entries = parse_chain(lines)
         return self._entries
 

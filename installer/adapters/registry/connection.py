@@ -1,7 +1,8 @@
 """HTTP to one registry: one host, pooled connections, bounded retries, bodies sent in few system calls.
 
 urllib3 costs nothing here against ``http.client`` and salvages the answer of a server that stopped listening
-in mid-body. A batch of memoryviews goes out as one vectored write, but over TLS."""
+in mid-body. A batch of memoryviews goes out as one vectored write, not over TLS.
+"""
 
 from __future__ import annotations
 

@@ -12,9 +12,11 @@ node can say: every call runs below a small script that prints it to standard er
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import IO
 
@@ -38,8 +40,11 @@ _UPLOAD = """
 set -eu
 path=$1 mode=$2 digest=$3
 folder=$(dirname "$path")
-part="$path.part"
+part="$path.part.$$"
 mkdir -p "$folder" || exit 74
+for left in "$path".part.*; do
+  if [ -e "$left" ] && ! kill -0 "${left##*.}" 2>/dev/null; then rm -f "$left"; fi
+done
 trap 'rm -f "$part"' EXIT
 ( umask 077; cat >"$part" ) || exit 74
 chmod "$mode" "$part"
@@ -50,6 +55,8 @@ mv -f "$part" "$path"
 trap - EXIT
 sync "$folder"
 """
+# The upload of an installer that was killed may still be ending here: it must not take our part file away
+# when it finds that its own is not whole, so each has its own, named by its process. A power cut leaves them.
 # 74: the node's disk would not take it. 75: other bytes arrived; their digest is printed.
 
 
@@ -78,7 +85,13 @@ class CommandTransport:
     def upload(self, pieces: Iterable[Buffer], path: str, *, mode: int, digest: Digest) -> None:
         """Write ``path`` on the node durably; see ``installer.ports.NodeTransport``."""
         script = "echo teraferry-node-reached >&2" + DIGEST_OF + _UPLOAD
-        done = self._stream(self._argv(script, (path, f"{mode:04o}", hex_of(digest))), pieces)
+        try:
+            done = self._stream(self._argv(script, (path, f"{mode:04o}", hex_of(digest))), pieces)
+        except BaseException:
+            # The script was ended before it could clean up after itself.
+            with suppress(RefusedError):
+                self.run(["rm", "-f", f"{path}.part"])
+            raise
         if REACHED not in done.stderr:
             raise self._unreachable(_last_words(done))
         said = _said_there(done).decode("utf-8", "replace").strip()
@@ -119,6 +132,9 @@ class CommandTransport:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=clean_environment(),
+                # A group of its own: what the prefix forked (nsenter, sudo) must end with it, or it would
+                # hold our pipes open for ever.
+                start_new_session=True,
             )
         except OSError as error:
             raise self._unreachable(str(error)) from error
@@ -128,7 +144,7 @@ class CommandTransport:
             except BaseException:
                 # The reader of the bundle refused, or we are told to stop. A closed pipe would look
                 # like the end of the file, so the script is ended before it can count as one.
-                process.kill()
+                _kill(process)
                 raise
             stdout, stderr = watch.outputs()
         return Completed(tuple(argv), 124 if watch.stalled else process.returncode, stdout, stderr)
@@ -178,9 +194,16 @@ class _Watch:
         while not self._over.is_set():
             if not self._moved.wait(UPLOAD_STALLED_SECONDS):
                 self.stalled = True
-                self._process.kill()
+                _kill(self._process)
                 return
             self._moved.clear()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End the process and everything it started here."""
+    # Gone already is as good; its number is not reused before we waited for it.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _feed(pipe: IO[bytes] | None, pieces: Iterable[Buffer], watch: _Watch) -> None:

@@ -1,0 +1,71 @@
+"""What the documentation shows can be typed: its examples parse, and its tables know every field."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from teraferry.builder.recipe import Recipe, parse_recipe
+from teraferry.installer import site_model
+from teraferry.installer.site import parse_site
+from teraferry.keys.uri import parse_key_uri
+
+REPOSITORY = Path(__file__).parents[2]
+TABLES = (
+    *(site_model.Identity, site_model.RegistryTable, site_model.TrustTable, site_model.ClusterTable),
+    *(site_model.Node, site_model.Transport, site_model.Deploy),
+)
+"""Tables of site.toml that tier 1 uses; docs/site.md has a row for each of their fields."""
+
+
+def example(page: str) -> str:
+    """Return the one TOML block of ``page``."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return str(block)
+
+
+def test_site_file_of_the_documentation_is_accepted() -> None:
+    site = parse_site(example("docs/site.md").encode(), name="docs/site.md")
+
+    assert {node.role for node in site.nodes} == {"master", "filer", "volume"}
+
+
+def test_release_file_of_the_readme_is_accepted() -> None:
+    recipe = parse_recipe(example("README.md"), file="README.md")
+
+    assert isinstance(recipe, Recipe)
+    assert recipe.image
+    assert recipe.file
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.__name__)
+def test_site_page_has_a_row_for_every_field(table: type[msgspec.Struct]) -> None:
+    rows = re.findall(r"^\| (`[^|]+`) \|", (REPOSITORY / "docs/site.md").read_text(encoding="utf-8"), re.MULTILINE)
+    named = {word.rpartition(".")[2] for row in rows for word in re.findall(r"`([^`]+)`", row)}
+    missing = [field.encode_name for field in msgspec.structs.fields(table) if field.encode_name not in named]
+
+    # An image goes with workloads that are not delivered; its row is the one of ``workload``.
+    assert [name for name in missing if name != "image"] == []
+
+
+def test_key_uris_of_the_documentation_are_read() -> None:
+    text = (REPOSITORY / "docs/trust.md").read_text(encoding="utf-8")
+    uris = re.findall(r"[`'](pkcs11:[^`'\s]+)[`']", text)
+
+    assert [parse_key_uri(uri).text for uri in uris] == uris
+    assert len(uris) > 5
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", *(f"docs/{path.name}" for path in sorted((REPOSITORY / "docs").glob("*.md")))]
+)
+def test_links_of_the_documentation_lead_somewhere(page: str) -> None:
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    broken = [link for link in links if not (REPOSITORY / page).parent.joinpath(link).exists()]
+
+    assert broken == []

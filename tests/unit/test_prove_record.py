@@ -1,0 +1,52 @@
+"""What a proof remembers: an interrupted one goes on, one about other code starts again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.prove.record import Outcome, Record
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> dict[str, Path]:
+    return {"cache": tmp_path / "cache", "pages": tmp_path / "pages"}
+
+
+def test_an_interrupted_proof_goes_on_after_its_last_finished_piece(places: dict[str, Path]) -> None:
+    Record("p", {"n": 2}, **places).open().done("one", {"flips": 1})
+
+    again = Record("p", {"n": 2}, **places).open()
+
+    assert "one" in again
+    assert again["one"] == {"flips": 1}
+
+
+def test_pieces_with_other_settings_are_not_taken_over(places: dict[str, Path]) -> None:
+    Record("p", {"n": 2}, **places).open().done("one", {})
+
+    assert Record("p", {"n": 3}, **places).open().is_new
+
+
+def test_pieces_of_other_code_are_not_taken_over(places: dict[str, Path]) -> None:
+    Record("p", {}, **places).open().done("one", {})
+    state = places["cache"] / "p.json"
+    left = json.loads(state.read_bytes())
+    left["key"]["source"] = "0" * 64
+    state.write_text(json.dumps(left))
+
+    assert Record("p", {}, **places).open().is_new
+
+
+def test_a_finished_proof_leaves_its_page_and_starts_anew_the_next_time(places: dict[str, Path]) -> None:
+    record = Record("p", {}, **places).open()
+    record.done("one", {})
+
+    record.publish(Outcome(held=False, said="1 accepted", counts={"flips": 8}))
+
+    page = json.loads((places["pages"] / "p.json").read_bytes())
+    assert (page["held"], page["said"], page["counts"]) == (False, "1 accepted", {"flips": 8})
+    assert "**FAILED**" in (places["pages"] / "README.md").read_text()
+    assert Record("p", {}, **places).open().is_new
