@@ -5,22 +5,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from teraferry.bundles.errors import UsageError
+from teraferry.bundles.errors import RefusedError, UsageError
 from teraferry.bundles.system.clock import now_utc
 from teraferry.bundles.system.console import Console, output_options, run_command, run_program
 from teraferry.installer import cli_wiring as wiring
 from teraferry.installer.adapters.lock import site_lock
 from teraferry.installer.cli_wiring import Place
 from teraferry.installer.journal import head_of
-from teraferry.installer.plan import Plan, plan_rolling
-from teraferry.installer.site import DEFAULT_PATH
-from teraferry.installer.status import status_of
+
+if TYPE_CHECKING:
+    from teraferry.installer.plan import Plan
+    from teraferry.installer.verify import VerifiedBundle
 
 PROGRAM = "teraferry-installer"
+DEFAULT_SITE_FILE = Path("/etc/teraferry/site.toml")
 DEFAULT_STATE = Path("/var/lib/teraferry")
 
 Result = Mapping[str, object]
@@ -29,18 +31,20 @@ KIT = click.argument("kit", type=click.Path(path_type=Path))
 
 def place_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command ``--site`` and ``--state``; both may stand before the command as well."""
-    site = click.option("--site", type=click.Path(path_type=Path), help=f"The site file; {DEFAULT_PATH} by default.")
+    site = click.option(
+        "--site", type=click.Path(path_type=Path), help=f"The site file; {DEFAULT_SITE_FILE} by default."
+    )
     state = click.option("--state", type=click.Path(path_type=Path), help=f"State folder; {DEFAULT_STATE} by default.")
     return site(state(output_options(function)))
 
 
 @click.group(help="Verify a kit, load it into the local registry and roll it out. Example: install /media/stick/KIT")
-@click.option("--site", type=click.Path(path_type=Path), help=f"The site file; {DEFAULT_PATH} by default.")
+@click.option("--site", type=click.Path(path_type=Path), help=f"The site file; {DEFAULT_SITE_FILE} by default.")
 @click.option("--state", type=click.Path(path_type=Path), help=f"State folder; {DEFAULT_STATE} by default.")
 @click.pass_context
 def main_group(context: click.Context, site: Path | None, state: Path | None) -> None:
     """Hold what stands before the command."""
-    context.obj = Place(site or DEFAULT_PATH, state or DEFAULT_STATE)
+    context.obj = Place(site or DEFAULT_SITE_FILE, state or DEFAULT_STATE)
 
 
 def command(name: str, *, help: str, group: click.Group | None = None) -> Callable[..., Any]:
@@ -59,7 +63,7 @@ def command(name: str, *, help: str, group: click.Group | None = None) -> Callab
             quiet: bool,
             **arguments: Any,
         ) -> int:
-            outer: Place = context.find_object(Place) or Place(DEFAULT_PATH, DEFAULT_STATE)
+            outer: Place = context.find_object(Place) or Place(DEFAULT_SITE_FILE, DEFAULT_STATE)
             place = Place(site or outer.site_file, state or outer.state)
             console = Console.from_environment(json=json, quiet=quiet)
             return run_command(title, console, lambda: function(place, console, **arguments))
@@ -83,16 +87,18 @@ def verify(place: Place, console: Console, kit: Path) -> Result:
 @KIT
 def plan(place: Place, console: Console, kit: Path) -> Result:
     from teraferry.installer.foresee import foresee
+    from teraferry.installer.plan import plan_rolling
+    from teraferry.installer.runs import installed_version_of
 
     strategy, site = wiring.open_site(place, kit, console)
     bundle = wiring.verify_kit(place, kit, console, whole=False)
     made = plan_rolling(bundle.manifest, site)
     rolling = wiring.make_rolling(site, made, bundle.pieces, console)
-    return {
-        "tier": strategy.tier,
-        "strategy": strategy.kind.value,
-        **foresee(bundle, made, rolling=rolling, registry=wiring.make_registry(site), state=place.state),
-    }
+    installed = installed_version_of(place.journal().replay())
+    seen = foresee(
+        bundle, made, rolling=rolling, registry=wiring.make_registry(site), state=place.state, installed=installed
+    )
+    return {"tier": strategy.tier, "strategy": strategy.kind.value, **seen}
 
 
 @command("install", help="Verify, load and roll out KIT; after an interruption it goes on. Example: install KIT --yes")
@@ -101,12 +107,16 @@ def plan(place: Place, console: Console, kit: Path) -> Result:
 @click.option("--check-registry", is_flag=True, help="Read every blob back from the registry and compare its digest.")
 def install(place: Place, console: Console, kit: Path, *, yes: bool, check_registry: bool) -> Result:
     from teraferry.installer import install as service
+    from teraferry.installer.plan import plan_rolling
+    from teraferry.installer.verify import require_blobs
 
+    _require_answerable(yes=yes)
     strategy, site = wiring.open_site(place, kit, console)
-    with site_lock(place.state):
+    with wiring.locked_site(place):
         bundle = wiring.verify_kit(place, kit, console, whole=True)
-        _hand_over_when_newer(bundle.release, kit, place)
+        wiring.hand_over_when_newer(bundle, kit, place, console)
         made = plan_rolling(bundle.manifest, site)
+        require_blobs(bundle, (target.digest for target in made.targets))
         parts = service.InstallParts(
             journal=place.journal(),
             registry=wiring.make_registry(site),
@@ -119,6 +129,7 @@ def install(place: Place, console: Console, kit: Path, *, yes: bool, check_regis
             confirm=lambda shown: _confirm(shown, console, yes=yes),
         )
         report = service.install(bundle, made, parts)
+        wiring.forget_old_programs()
     return {
         **_release_fields(bundle),
         "tier": strategy.tier,
@@ -137,13 +148,18 @@ def load(place: Place, console: Console, kit: Path, *, check_registry: bool) -> 
     from teraferry.installer.load import load_images
 
     _, site = wiring.open_site(place, kit, console)
-    with site_lock(place.state):
+    with wiring.locked_site(place):
         bundle = wiring.verify_kit(place, kit, console, whole=True)
-        registry = wiring.make_registry(site)
-        registry.require_ready()
-        place.store().accept(bundle.release)
+        wiring.hand_over_when_newer(bundle, kit, place, console)
         report = load_images(
-            bundle, registry, jobs=wiring.LOAD_CONNECTIONS, progress=console, check_registry=check_registry
+            bundle,
+            wiring.make_registry(site),
+            jobs=wiring.LOAD_CONNECTIONS,
+            progress=console,
+            check_registry=check_registry,
+            # Not sooner: a load that is refused half-way leaves the state as it was. Not later: from the
+            # first tag on, an older kit must not come in again.
+            before_tags=lambda: place.store().accept(bundle.release),
         )
     return {
         "product": bundle.release.bundle.product,
@@ -163,6 +179,8 @@ def doctor(place: Place, console: Console) -> Result:
 
 @command("status", help="Show what is installed, what is half done and what to type next. Example: status")
 def status(place: Place, console: Console) -> Result:
+    from teraferry.installer.status import status_of
+
     seen = status_of(place.journal().replay())
     fields: dict[str, object] = {"release": seen.release, "state": seen.state, "next": seen.next}
     if seen.half_done is not None:
@@ -211,7 +229,6 @@ def trust_group() -> None:
 def trust_pin(place: Place, console: Console, root: Path, fingerprint: str) -> Result:
     from teraferry.installer.pin import pin_root
 
-    place.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with site_lock(place.state):
         return pin_root(root, fingerprint, store=place.store(), journal=place.journal(), now=now_utc())
 
@@ -228,7 +245,7 @@ def main() -> None:
     sys.exit(run_program(main_group, sys.argv[1:], name=PROGRAM))
 
 
-def _release_fields(bundle: Any) -> dict[str, object]:
+def _release_fields(bundle: VerifiedBundle) -> dict[str, object]:
     signed = bundle.release.bundle
     return {
         "product": signed.product,
@@ -239,29 +256,28 @@ def _release_fields(bundle: Any) -> dict[str, object]:
     }
 
 
-def _hand_over_when_newer(release: Any, kit: Path, place: Place) -> None:
-    import os
-
-    from teraferry.bundles import layout
-    from teraferry.installer.handover import hand_over, needs_handover, take_over_copy
-    from teraferry.installer.verify import kit_folder
-
-    if needs_handover(release, os.environ):
-        copy = take_over_copy(release, kit_folder(kit), place.state)
-        hand_over(copy, release.targets[layout.INSTALLER].digest, sys.argv[1:])
-
-
-def _confirm(shown: Plan, console: Console, *, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
+def _require_answerable(*, yes: bool) -> None:
+    # Asked before the long work, not after it.
+    if not yes and not sys.stdin.isatty():
         raise UsageError(
             "confirmation-needed",
             "install: no terminal to ask on, expected --yes",
             hint="Look at `teraferry-installer plan KIT`, then type: teraferry-installer install KIT --yes",
         )
+
+
+def _confirm(shown: Plan, console: Console, *, yes: bool) -> None:
+    if yes:
+        return
     with console.paused():
-        click.confirm(f"Roll out over {len(shown.nodes)} nodes ({', '.join(shown.nodes)})?", abort=True, err=True)
+        agreed = click.confirm(f"Roll out over {len(shown.nodes)} nodes ({', '.join(shown.nodes)})?", err=True)
+    if not agreed:
+        raise RefusedError(
+            "stopped-by-operator",
+            "install: answered no, expected yes",
+            hint="Nothing was changed. Look at `teraferry-installer plan KIT`, then type the same command again.",
+            exit_status=43,
+        )
 
 
 if __name__ == "__main__":

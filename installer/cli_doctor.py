@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 
-from teraferry.bundles.errors import RefusedError
+from teraferry.bundles.errors import RefusedError, TrustError, UsageError
 from teraferry.bundles.progress import Progress
 from teraferry.bundles.system.clock import now_utc
 from teraferry.installer import cli_wiring as wiring
-from teraferry.installer.doctor import Probe, run_probes
+from teraferry.installer.doctor import Probe, require_all_well, rows_of, run_probes
 from teraferry.installer.gates import judge_health
-from teraferry.installer.site import decide_strategy, load_site
+from teraferry.installer.site import load_site
 from teraferry.installer.site_model import Node, Site
+from teraferry.keys.trust_store import Pinned
+from teraferry.keys.tuf_metadata import Root, parse_metadata
 
 _PROBE_SECONDS = 15.0
+_EXPIRY_WARNING = timedelta(days=90)
+"""A courier, a signing room and a maintenance window fit into it."""
 
 
 def examine(place: wiring.Place, progress: Progress) -> Mapping[str, object]:
@@ -23,33 +27,54 @@ def examine(place: wiring.Place, progress: Progress) -> Mapping[str, object]:
 
     Raises:
         RefusedError: ``doctor-found-faults``, 40, when a check failed; all of them are in its facts.
-        UsageError: 2, when the site file itself cannot be used: then nothing else can be looked at.
+        UsageError: 2, when the site file itself cannot be used: then what it names cannot be looked at,
+            and what could be is in its facts.
     """
     probes = [
-        Probe("tier", lambda: decide_strategy(os.environ, place.site_file, kit=None).said),
-        Probe("trust", lambda: f"root {place.store().load().fingerprint}"),
+        Probe("tier", lambda: wiring.decide_tier(place, None).said),
+        Probe("trust", lambda: _trust(place)),
         Probe("clock", lambda: _clock(place)),
         Probe("journal", lambda: f"{len(place.journal().replay())} entries, chain unbroken"),
     ]
-    site = load_site(place.site_file, kit=None)
-    probes += [Probe("registry", lambda: _registry(site)), Probe("cluster", lambda: _cluster(site))]
-    probes += [Probe(f"node {node.name}", lambda node=node: _node(node)) for node in site.nodes]  # type: ignore[misc]
     checks = run_probes(probes, progress)
-    failed = [check for check in checks if not check.ok]
-    if failed:
-        raise RefusedError(
-            "doctor-found-faults",
-            f"doctor: {len(failed)} of {len(checks)} checks failed: {', '.join(check.name for check in failed)}",
-            hint=failed[0].fix,
-            facts={f"check {check.name}": f"{check.found} → {check.fix}" for check in failed},
+    try:
+        site = load_site(place.site_file, kit=None)
+    except UsageError as error:
+        error.facts["checks"] = rows_of(checks)
+        raise
+    wiring.guard_egress(site)
+    probes = [Probe("registry", partial(_registry, site)), Probe("cluster", partial(_cluster, site))]
+    probes += [Probe(f"node {node.name}", partial(_node, node)) for node in site.nodes]
+    checks += run_probes(probes, progress)
+    require_all_well(checks)
+    return {"checks": rows_of(checks)}
+
+
+def _trust(place: wiring.Place) -> str:
+    store = place.store()
+    # An empty store says so itself, when it is asked for its only product.
+    pins = [store.load(product) for product in store.products()] or [store.load()]
+    return "; ".join(_root(pinned) for pinned in pins)
+
+
+def _root(pinned: Pinned) -> str:
+    expires = parse_metadata(Root, pinned.root, what="pinned root").signed.expires
+    found = f"{pinned.product}: root {pinned.floor.root_version}, {pinned.fingerprint}, valid until {expires:%Y-%m-%d}"
+    if expires - now_utc() < _EXPIRY_WARNING:
+        raise TrustError(
+            "root-expires-soon",
+            f"{found}, expected at least {_EXPIRY_WARNING.days} days more",
+            hint="Ask the release's owner for a kit with a newer root; a site that accepts it goes on with that one.",
+            exit_status=21,
         )
-    return {"checks": [{"name": c.name, "ok": c.ok, "found": c.found, "fix": c.fix} for c in checks]}
+    return found
 
 
 def _clock(place: wiring.Place) -> str:
-    floor = place.store().load().floor
     now = now_utc()
-    behind = max(floor.newest_signed_at, wiring.build_date()) - now
+    store = place.store()
+    floors = [store.load(product).floor for product in store.products()]
+    behind = max([wiring.build_date(), *(floor.newest_signed_at for floor in floors)]) - now
     if behind > timedelta():
         raise RefusedError(
             "clock-behind",
@@ -79,13 +104,14 @@ def _cluster(site: Site) -> str:
 
 def _node(node: Node) -> str:
     done = wiring.make_transport(node).run(
-        ["sh", "-c", "uname -m; sha256sum --version"], timeout_seconds=_PROBE_SECONDS
+        ["sh", "-c", "uname -m && sha256sum --version"], timeout_seconds=_PROBE_SECONDS
     )
-    if done.status != 0:
+    machine = done.text().split()[:1]
+    if done.status != 0 or not machine:
         raise RefusedError(
             "node-unreachable",
             f"node {node.name}: status {done.status}, expected a shell and sha256sum there",
             hint="Try the transport of that node in site.toml by hand.",
             facts={"node": node.name},
         )
-    return f"reached, {done.text().split()[0]}"
+    return f"reached, {machine[0]}"

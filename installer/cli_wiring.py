@@ -1,33 +1,36 @@
-"""Where the site's parts are put together: the only place, with ``cli``, that builds adapters."""
+"""Where the site's parts are put together: the only place, with ``cli``, that builds adapters.
+
+Each part is imported where it is built: network clients and TUF would otherwise be most of the
+time that ``status`` or ``--help`` takes.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from teraferry.bundles.digest import Buffer, Digest
 from teraferry.bundles.errors import RefusedError
-from teraferry.bundles.progress import Progress
 from teraferry.bundles.system.clock import monotonic_seconds, now_utc, sleep_seconds
-from teraferry.installer.adapters.cluster.seaweedfs import SeaweedfsCluster
 from teraferry.installer.adapters.journal.file import FileJournal
-from teraferry.installer.adapters.registry.distribution import DistributionRegistry, open_registry
-from teraferry.installer.adapters.registry.settings import RegistrySettings
-from teraferry.installer.adapters.transport.command import CommandTransport
-from teraferry.installer.adapters.transport.local import LocalTransport
-from teraferry.installer.adapters.workload.binary import BinaryWorkload
-from teraferry.installer.egress import install_egress_guard, make_egress
-from teraferry.installer.plan import Plan
-from teraferry.installer.ports import NodeTransport, Workload
-from teraferry.installer.rolling_parts import Patience, RollingParts
-from teraferry.installer.site import decide_strategy, load_site
-from teraferry.installer.site_model import Node, Site
-from teraferry.installer.strategy import Strategy
-from teraferry.installer.verify import VerifiedBundle, verify_artifact_integrity
-from teraferry.keys.trust_store import TrustStore
+from teraferry.installer.adapters.lock import site_lock
+
+if TYPE_CHECKING:
+    from teraferry.bundles.digest import Buffer, Digest
+    from teraferry.bundles.progress import Progress
+    from teraferry.bundles.system.console import Console
+    from teraferry.installer.plan import Plan
+    from teraferry.installer.ports import Cluster, NodeTransport, Registry, Workload
+    from teraferry.installer.rolling_parts import RollingParts
+    from teraferry.installer.site_model import Node, Site
+    from teraferry.installer.strategy import Strategy
+    from teraferry.installer.verify import VerifiedBundle
+    from teraferry.keys.trust_store import TrustStore
 
 JOURNAL_NAME = "journal.jsonl"
 LOAD_CONNECTIONS = 3
@@ -43,6 +46,8 @@ class Place:
 
     def store(self) -> TrustStore:
         """Return what this site trusts."""
+        from teraferry.keys.trust_store import TrustStore
+
         return TrustStore(self.state / "trust")
 
     def journal(self) -> FileJournal:
@@ -54,10 +59,33 @@ def open_site(place: Place, kit: Path | None, progress: Progress) -> tuple[Strat
     """Return the strategy, decided before anything else, and the site; from here on no other host is reached.
 
     Raises:
+        UsageError: 2. RefusedError: ``tier-not-supported``, 40. BundleError: ``medium-unreadable``, 11.
+    """
+    from teraferry.installer.site import load_site
+    from teraferry.installer.strategy import parse_environment_tier
+
+    parse_environment_tier(os.environ)
+    if kit is not None:
+        from teraferry.installer.verify import kit_folder
+
+        # A medium that cannot be read must not be told as a fault of the site file.
+        kit_folder(kit)
+    strategy = decide_tier(place, kit)
+    progress.say("strategy", strategy.said, tier=strategy.tier)
+    site = load_site(place.site_file, kit=kit)
+    guard_egress(site)
+    return strategy, site
+
+
+def decide_tier(place: Place, kit: Path | None) -> Strategy:
+    """Return the strategy, if this version can carry it out.
+
+    Raises:
         UsageError: 2. RefusedError: ``tier-not-supported``, 40.
     """
+    from teraferry.installer.site import decide_strategy
+
     strategy = decide_strategy(os.environ, place.site_file, kit=kit)
-    progress.say("strategy", strategy.said, tier=strategy.tier)
     if strategy.tier != "1":
         raise RefusedError(
             "tier-not-supported",
@@ -65,12 +93,33 @@ def open_site(place: Place, kit: Path | None, progress: Progress) -> tuple[Strat
             hint="Wait for a kit whose installer supports tier 2; nothing was changed.",
             facts={"tier": strategy.tier},
         )
-    site = load_site(place.site_file, kit=kit)
+    return strategy
+
+
+def guard_egress(site: Site) -> None:
+    """From here on this process connects to nothing that ``site`` does not name."""
+    from teraferry.installer.egress import install_egress_guard, make_egress
+
     resolv_conf = Path("/etc/resolv.conf")
     install_egress_guard(
         make_egress(site.allowed_endpoints(), resolv_conf=resolv_conf.read_text() if resolv_conf.exists() else "")
     )
-    return strategy, site
+
+
+@contextmanager
+def locked_site(place: Place) -> Iterator[None]:
+    """Hold the site lock of a site that pinned a root.
+
+    An empty store refuses first: the lock would make its folder, and a refusal leaves nothing behind.
+
+    Raises:
+        TrustError: ``site-not-pinned``, 24. RefusedError: ``locked``, 42.
+    """
+    store = place.store()
+    if not store.products():
+        store.load()  # raises, in the store's own words
+    with site_lock(place.state):
+        yield
 
 
 def verify_kit(place: Place, kit: Path, progress: Progress, *, whole: bool) -> VerifiedBundle:
@@ -79,10 +128,39 @@ def verify_kit(place: Place, kit: Path, progress: Progress, *, whole: bool) -> V
     Raises:
         TrustError: 20-24. BundleError: 10, 11. UsageError: 2.
     """
-    pinned = place.store().load()
+    from teraferry.installer.verify import choose_pin, verify_artifact_integrity
+
+    pinned = choose_pin(place.store(), kit)
     return verify_artifact_integrity(
         kit, pinned=pinned, built_at=build_date(), now=now_utc(), whole=whole, progress=progress
     )
+
+
+def hand_over_when_newer(bundle: VerifiedBundle, kit: Path, place: Place, console: Console) -> None:
+    """Let the kit's own installer go on, if it is another one than this; then this never returns.
+
+    Raises:
+        BundleError: ``installer-differs``, 10; ``medium-unreadable``, 11. RefusedError: ``installer-no-space``, 44.
+    """
+    from teraferry.bundles import layout
+    from teraferry.installer import handover
+    from teraferry.installer.verify import kit_folder
+
+    if not handover.needs_handover(bundle.release, os.environ):
+        return
+    copy = handover.take_over_copy(bundle.release, kit_folder(kit), place.state)
+    handover.forget_old_copies(copy, os.environ)
+    console.say("handed-over", f"the kit's own installer goes on: {copy}", installer=str(copy))
+    # The new program has a view of its own; ours would leave the terminal half drawn.
+    console.close()
+    handover.hand_over(copy, bundle.release.targets[layout.INSTALLER].digest, sys.argv[1:])
+
+
+def forget_old_programs() -> None:
+    """Remove what installer files of earlier visits unpacked here; the install is done without them."""
+    from teraferry.installer.unpacked import forget_old_trees, running_tree
+
+    forget_old_trees(running_tree(), os.environ)
 
 
 def build_date() -> datetime:
@@ -92,8 +170,11 @@ def build_date() -> datetime:
     return built_at()
 
 
-def make_registry(site: Site) -> DistributionRegistry:
+def make_registry(site: Site) -> Registry:
     """Return the site's registry; nothing is sent yet."""
+    from teraferry.installer.adapters.registry.distribution import open_registry
+    from teraferry.installer.adapters.registry.settings import RegistrySettings
+
     table = site.registry
     settings = RegistrySettings(
         url=table.url,
@@ -107,13 +188,18 @@ def make_registry(site: Site) -> DistributionRegistry:
 
 def make_transport(node: Node) -> NodeTransport:
     """Return how ``node`` is reached."""
+    from teraferry.installer.adapters.transport.command import CommandTransport
+    from teraferry.installer.adapters.transport.local import LocalTransport
+
     if node.transport.command is not None:
         return CommandTransport(node.name, node.transport.command)
     return LocalTransport(node.name)
 
 
-def make_cluster(site: Site) -> SeaweedfsCluster:
+def make_cluster(site: Site) -> Cluster:
     """Return the site's storage cluster; `weed shell` runs on the first master's node."""
+    from teraferry.installer.adapters.cluster.seaweedfs import SeaweedfsCluster
+
     if site.cluster is None:
         raise RefusedError(
             "plan-no-cluster",
@@ -125,6 +211,8 @@ def make_cluster(site: Site) -> SeaweedfsCluster:
 
 def make_workloads(site: Site, plan: Plan) -> dict[tuple[str, str], Workload]:
     """Return (node, path) -> workload for every target of ``plan``."""
+    from teraferry.installer.adapters.workload.binary import BinaryWorkload
+
     nodes = {node.name: node for node in site.nodes}
     deploys = {(str(deploy.role), deploy.path or ""): deploy for deploy in site.deploys}
     workloads: dict[tuple[str, str], Workload] = {}
@@ -140,6 +228,8 @@ def make_rolling(
     site: Site, plan: Plan, pieces: Callable[[Digest], Iterable[Buffer]], progress: Progress
 ) -> RollingParts:
     """Return the hands of a rolling update of ``site``."""
+    from teraferry.installer.rolling_parts import Patience, RollingParts
+
     cluster = make_cluster(site)
     table = site.cluster
     if table is None:

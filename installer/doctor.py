@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from teraferry.bundles.errors import TeraFerryError
+from teraferry.bundles.errors import Fact, RefusedError, TeraFerryError
 from teraferry.bundles.progress import Progress
 
 
@@ -35,7 +35,38 @@ def run_probes(probes: Sequence[Probe], progress: Progress) -> list[Check]:
             check = Check(probe.name, ok=True, found=probe.look(), fix="")
         except TeraFerryError as error:
             check = Check(probe.name, ok=False, found=error.message, fix=error.hint)
+        except OSError as error:
+            # The machine itself stands in the way; the other probes can still tell something.
+            fix = "Look at this machine's own log, then type: teraferry-installer doctor"
+            check = Check(probe.name, ok=False, found=f"{probe.name}: {error}", fix=fix)
         mark = "ok  " if check.ok else "FAIL"
         progress.say("check", f"{mark} {check.name}: {check.found}" + (f" → {check.fix}" if check.fix else ""))
         checks.append(check)
     return checks
+
+
+def rows_of(checks: Sequence[Check]) -> list[dict[str, str | bool]]:
+    """Return the checks as scripts get them, whether all is well or not."""
+    return [{"name": check.name, "ok": check.ok, "found": check.found, "fix": check.fix} for check in checks]
+
+
+def require_all_well(checks: Sequence[Check]) -> None:
+    """Refuse when a check failed.
+
+    Raises:
+        RefusedError: ``doctor-found-faults``, 40; ``checks`` holds all of them, ``failed`` those with their fix.
+    """
+    failed = [check for check in checks if not check.ok]
+    if not failed:
+        return
+    names = ", ".join(check.name for check in failed)
+    facts: dict[str, Fact] = {
+        "checks": rows_of(checks),
+        "failed": [f"{check.name}: {check.found} → {check.fix}" for check in failed],
+    }
+    raise RefusedError(
+        "doctor-found-faults",
+        f"doctor: {len(failed)} of {len(checks)} checks failed ({names}), expected none",
+        hint=failed[0].fix,
+        facts=facts,
+    )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from teraferry.bundles.errors import RefusedError
-from teraferry.bundles.layout import blob_name
+from teraferry.installer.install import require_upgrade_allowed
+from teraferry.installer.load import blob_tasks, plan_images
 from teraferry.installer.plan import Plan
 from teraferry.installer.ports import Registry
 from teraferry.installer.rolling_parts import RollingParts, judge_now
@@ -14,30 +16,45 @@ from teraferry.installer.verify import VerifiedBundle
 
 
 def foresee(
-    bundle: VerifiedBundle, plan: Plan, *, rolling: RollingParts, registry: Registry, state: Path
+    bundle: VerifiedBundle,
+    plan: Plan,
+    *,
+    rolling: RollingParts,
+    registry: Registry,
+    state: Path,
+    installed: str | None,
 ) -> dict[str, object]:
     """Return the fields of ``plan``: steps, bytes, gates as they stand now, and what a failure would leave.
 
     A gate that refuses now is shown, not raised: a person plans before the day of the install.
+
+    Args:
+        bundle: Verified, if only its documents.
+        plan: Made from it.
+        rolling: Asked for the cluster's health once; nothing is told to do anything.
+        registry: Asked whether it is ready.
+        state: State folder, whose free bytes are shown.
+        installed: Version that the last complete install brought in; None when there was none.
+
+    Raises:
+        BundleError: 10, 11: an image's documents are not what was signed.
     """
     signed = bundle.release.bundle
-    lengths = {entry.name: entry.plain_bytes for entry in bundle.reader.index.entries}
-    image_blobs = {
-        digest: lengths[blob_name(digest)]
-        for image in bundle.manifest.images
-        for platform in image.platforms
-        for digest in (platform.config, *platform.layers)
-    }
     return {
         "product": signed.product,
         "version": signed.version,
         "steps": [step.text for step in plan.steps],
         "nodes": list(plan.nodes),
         "stays": list(plan.stays),
-        "registry_bytes": sum(image_blobs.values()),
+        "registry_bytes": sum(task.length_bytes for task in blob_tasks(plan_images(bundle))),
         "node_bytes": plan.upload_bytes,
         "state_free_bytes": shutil.disk_usage(state).free if state.exists() else None,
-        "gates": {"cluster": _cluster_gate(rolling), "registry": _registry_gate(registry)},
+        "installed": installed,
+        "gates": {
+            "version": _gate(lambda: require_upgrade_allowed(bundle.manifest.release, installed), "allowed"),
+            "registry": _gate(registry.require_ready, "ready"),
+            "cluster": _cluster_gate(rolling),
+        },
         "on_failure": _on_failure(rolling),
     }
 
@@ -49,12 +66,12 @@ def _cluster_gate(rolling: RollingParts) -> str:
         return f"cannot tell: {refused.message}"
 
 
-def _registry_gate(registry: Registry) -> str:
+def _gate(require: Callable[[], None], passed: str) -> str:
     try:
-        registry.require_ready()
+        require()
     except RefusedError as refused:
         return f"refused: {refused.message}"
-    return "ready"
+    return passed
 
 
 def _on_failure(rolling: RollingParts) -> str:

@@ -7,9 +7,8 @@ and what runs at the end is compared with what was signed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
@@ -20,12 +19,13 @@ from teraferry.bundles.manifest import Release
 from teraferry.bundles.progress import Progress
 from teraferry.installer import rolling
 from teraferry.installer.execute import DONE, ENDED, INTENT, STARTED, Clock, RunRecord
-from teraferry.installer.gates import Baseline, baseline_of
+from teraferry.installer.gates import Baseline, Health, baseline_of
 from teraferry.installer.journal import head_of
 from teraferry.installer.load import LoadReport, load_images
-from teraferry.installer.plan import DRAIN, PATCH, REBALANCE, Plan
+from teraferry.installer.plan import DRAIN, PATCH, Plan
 from teraferry.installer.ports import Entry, Journal, Registry
 from teraferry.installer.rolling_parts import RollingParts, require_full_health
+from teraferry.installer.runs import OpenRun, installed_version_of, open_run_of
 from teraferry.installer.verify import VerifiedBundle
 
 LOAD = "load_registry"
@@ -56,32 +56,6 @@ class InstallReport:
     resumed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class OpenRun:
-    """The newest run of a journal that was started and not ended."""
-
-    run: str
-    facts: Mapping[str, Any]
-
-
-def open_run_of(entries: Sequence[Entry]) -> OpenRun | None:
-    """Return the run that is half done, if there is one."""
-    found: OpenRun | None = None
-    for entry in entries:
-        if entry.event == STARTED:
-            found = OpenRun(entry.run, entry.facts)
-        elif entry.event == ENDED and found is not None and entry.run == found.run:
-            found = None
-    return found
-
-
-def installed_version_of(entries: Sequence[Entry]) -> str | None:
-    """Return the version the last complete install brought in; None when there was none."""
-    versions = {entry.run: str(entry.facts.get("version")) for entry in entries if entry.event == STARTED}
-    ended = [entry for entry in entries if entry.event == ENDED and entry.facts.get("outcome") == "done"]
-    return versions.get(ended[-1].run) if ended else None
-
-
 def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallReport:
     """Bring the release in ``bundle`` to the site, or go on with an install that was interrupted.
 
@@ -109,14 +83,15 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
         parts.progress.say("resumed", f"going on with run {run}, which was interrupted", run=run)
     else:
         _open(record, bundle, plan, baseline, unfinished)
-    load = _load(bundle, parts, record)  # 3
+    # A run that gave up needs the old version only, which is on the nodes.
+    load = LoadReport(0, 0, 0, 0, ()) if record.is_rolling_back() else _load(bundle, parts, record)  # 3
     try:
         rolling.execute_rolling_update(plan, parts.rolling, record, baseline=baseline)  # 4
         _require_signed_digests_run(plan, parts)  # 5
     except RolledBackError:
         record.note(ENDED, outcome="rolled-back")
         raise
-    require_full_health(parts.rolling, baseline=baseline, why="final health")
+    _require_full_at_the_end(parts, baseline)
     record.note(ENDED, outcome="done")
     return InstallReport(plan.nodes, load, head_of(parts.journal.replay()), resumed)
 
@@ -143,28 +118,37 @@ def require_upgrade_allowed(release: Release, installed: str | None) -> None:
 
 
 def _baseline(parts: InstallParts, unfinished: OpenRun | None, entries: Sequence[Entry]) -> Baseline:
+    """Return what must not be forgotten, after the gate in front of the first write."""
     if unfinished is not None:
-        groups = frozenset(int(group) for group in unfinished.facts["stripe_groups"])
-        if _node_in_hand(entries, unfinished.run):
-            # Finishing that node is what brings redundancy back; the gate before the next one decides.
-            return Baseline(groups)
-        require_full_health(parts.rolling, baseline=Baseline(groups), why="health before going on")
-        return Baseline(groups)
+        baseline = Baseline(frozenset(int(group) for group in unfinished.facts["stripe_groups"]))
+        # A node in hand is finished first, since that brings redundancy back; the rollout's own gates decide then.
+        if not _has_touched(entries, unfinished.run):
+            require_full_health(parts.rolling, baseline=baseline, why="health before going on")
+        return baseline
     parts.progress.start("check cluster health")
-    health = require_full_health(parts.rolling, baseline=None, why="health before the start")
+    health = _full_before_the_start(parts, open_run_of(entries))
     parts.progress.say("gate", f"before the start: {health.summary()}")
     return baseline_of(parts.rolling.cluster.observe())
 
 
-def _node_in_hand(entries: Sequence[Entry], run: str) -> bool:
-    own = [entry for entry in entries if entry.run == run]
-    begun = {entry.step.rsplit(" ", 1)[-1] for entry in own if entry.event == INTENT and _is_touching(entry.step)}
-    finished = {entry.step.rsplit(" ", 1)[-1] for entry in own if entry.event == DONE and REBALANCE in entry.step}
-    return bool(begun - finished)
+def _full_before_the_start(parts: InstallParts, interrupted: OpenRun | None) -> Health:
+    try:
+        return require_full_health(parts.rolling, baseline=None, why="health before the start")
+    except RefusedError as error:
+        if interrupted is None or not _has_touched(parts.journal.replay(), interrupted.run):
+            raise
+        raise RefusedError(
+            error.reference,
+            error.message,
+            hint=f"An install of {interrupted.facts.get('version')} was interrupted here. Type install with its kit "
+            "first: it finishes the node it has in hand. Then type this command again.",
+            facts=error.facts,
+        ) from error
 
 
-def _is_touching(step_id: str) -> bool:
-    return DRAIN in step_id or PATCH in step_id
+def _has_touched(entries: Sequence[Entry], run: str) -> bool:
+    own = (entry.step for entry in entries if entry.run == run and entry.event == INTENT)
+    return any(DRAIN in step_id or PATCH in step_id for step_id in own)
 
 
 def _open(
@@ -208,3 +192,16 @@ def _require_signed_digests_run(plan: Plan, parts: InstallParts) -> None:
                 exit_status=60,
                 facts={"node": target.node, "expected": target.digest, "found": sorted(running)},
             )
+
+
+def _require_full_at_the_end(parts: InstallParts, baseline: Baseline) -> None:
+    try:
+        require_full_health(parts.rolling, baseline=baseline, why="final health")
+    except RefusedError as error:
+        raise OperatorNeededError(
+            "final-health-degraded",
+            f"every node runs the signed version, but {error.message}",
+            hint="Bring the cluster back to full health, then type the same install again: it ends the run.",
+            exit_status=60,
+            facts={"cluster": "degraded", "cause": error.reference},
+        ) from error

@@ -67,7 +67,7 @@ def load_images(
     jobs: int,
     progress: Progress,
     check_registry: bool = False,
-    before_tags: Callable[[], None] | None = None,
+    before_tags: Callable[[], object] | None = None,
 ) -> LoadReport:
     """Load every image of ``bundle`` and tag it ``name:<release version>``. Idempotent.
 

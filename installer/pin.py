@@ -9,7 +9,7 @@ from teraferry.bundles.errors import UsageError
 from teraferry.bundles.limits import MAX_ROOT_METADATA_BYTES
 from teraferry.installer.ports import Journal
 from teraferry.keys.metadata import read_capped
-from teraferry.keys.trust_store import TrustStore
+from teraferry.keys.trust_store import Pinned, TrustStore
 
 
 def pin_root(root: Path, fingerprint: str, *, store: TrustStore, journal: Journal, now: datetime) -> dict[str, object]:
@@ -17,6 +17,7 @@ def pin_root(root: Path, fingerprint: str, *, store: TrustStore, journal: Journa
 
     Raises:
         UsageError: ``root-missing``, 2. TrustError: 24, the fingerprint differs or the root is no root.
+        OperatorNeededError: ``journal-corrupt``, 62; nothing was pinned.
     """
     content = read_capped(root, limit_bytes=MAX_ROOT_METADATA_BYTES)
     if content is None:
@@ -25,6 +26,8 @@ def pin_root(root: Path, fingerprint: str, *, store: TrustStore, journal: Journa
             f"root {root}: no such file, expected root metadata such as metadata/1.root.json of a kit",
             hint="teraferry-installer trust pin KIT/metadata/1.root.json --fingerprint HEX",
         )
+    # A broken journal refuses before the first write, not after it.
+    journal.replay()
     pinned = store.pin(content, fingerprint)
     journal.append(
         time_utc=now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
@@ -32,16 +35,22 @@ def pin_root(root: Path, fingerprint: str, *, store: TrustStore, journal: Journa
         event="root-pinned",
         facts={"fingerprint": pinned.fingerprint, "product": pinned.product, "version": pinned.floor.root_version},
     )
-    return shown_trust(store)
+    return _shown(pinned)
 
 
 def shown_trust(store: TrustStore) -> dict[str, object]:
-    """Return what the site trusts, for people and scripts.
+    """Return what the site trusts, for people and scripts; of several products, a row for each.
 
     Raises:
         TrustError: ``site-not-pinned``, 24; ``trust-store-corrupt``, 24.
     """
-    pinned = store.load()
+    products = store.products()
+    if len(products) > 1:
+        return {"products": [_shown(store.load(product)) for product in products]}
+    return _shown(store.load())
+
+
+def _shown(pinned: Pinned) -> dict[str, object]:
     floor = pinned.floor
     return {
         "product": pinned.product,

@@ -77,8 +77,13 @@ class Cluster(Protocol):
     def leave(self, node: str) -> None:
         """Tell the cluster that ``node`` goes away; new requests stop coming. Idempotent."""
 
-    def rebalance(self) -> None:
-        """Start spreading shards evenly again; ``observe`` tells when it is done. Idempotent."""
+    def rebalance(self, *, home: str = "") -> None:
+        """Keep one of each shard; ``observe`` tells when that is so. Idempotent.
+
+        Args:
+            home: The node that was drained, and whose own shards stay: what ``drain`` put elsewhere goes. Empty
+                for the one this process drained last, which a resumed run cannot know.
+        """
 
     def serves(self, address: str) -> bool:
         """Tell whether the filer at ``address`` answers requests."""

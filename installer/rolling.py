@@ -7,6 +7,7 @@ then the run stops, or rolls all back, as the site says.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from teraferry.bundles.digest import Digest
 from teraferry.bundles.errors import OperatorNeededError, RolledBackError, TeraFerryError
@@ -48,40 +49,53 @@ class _Rolling:
 
     def roll_out(self) -> None:
         """Carry the plan out."""
+        self._steps.reopen(self._plan)
         execute(self._steps.actions(self._plan), self._record, self._parts.progress)
 
     def settle_failure(self, error: TeraFerryError) -> None:
-        """Put the node in hand back on its old version, then stop or roll all back, as the site says.
+        """Put the node in hand back on its old version if it is wrong; then stop or roll all back, as the site says.
 
         Raises:
             RolledBackError: 50. OperatorNeededError: 60. Returns when no node was touched.
         """
         old = self._old_digests()
-        if not old:
-            return
         in_hand = next((node for node in self._plan.nodes if self._is_in_hand(node)), None)
-        if in_hand is not None and error.reference == "node-failed":
-            self._restore(in_hand, old)
+        if not old and in_hand is None:
+            # Shards may have moved, or a node may have left; while health is 100 %, nothing is lost by that.
+            if any(planning.DRAIN in step_id for step_id in self._record.begun()) and not self._healthy():
+                raise self._halted(error, old)
+            return
+        if in_hand is not None and self._is_wrong(in_hand):
+            try:
+                self._restore(in_hand, old)
+            except TeraFerryError as second:
+                raise self._halted(error, old, f"; {in_hand} could not be put back: {second.message}") from error
             old = {key: digest for key, digest in old.items() if key[0] != in_hand}
+            if not old and self._healthy():
+                raise RolledBackError(
+                    "node-failed-rolled-back",
+                    f"node {in_hand}: {error.message}; it is back on its old version and the cluster is at 100 %",
+                    hint="Find out why with the node's own log, then type the same command again.",
+                    facts={"node": in_hand, "cause": error.reference},
+                ) from error
         if self._parts.on_failure == "rollback" and self._healthy():
             self._record.note(ROLLBACK, reason=error.message)
             self.roll_back(error.message)
-        if not old and in_hand is not None and self._healthy():
-            raise RolledBackError(
-                "node-failed-rolled-back",
-                f"node {in_hand}: {error.message}; it is back on its old version and the cluster is at 100 %",
-                hint="Find out why with the node's own log, then type the same command again.",
-                facts={"node": in_hand, "cause": error.reference},
-            ) from error
+        raise self._halted(error, old) from error
+
+    def _halted(
+        self, error: TeraFerryError, patched: Mapping[tuple[str, str], Digest], more: str = ""
+    ) -> OperatorNeededError:
         cluster = "healthy" if self._healthy() else "degraded"
-        raise OperatorNeededError(
+        nodes = sorted({node for node, _ in patched})
+        return OperatorNeededError(
             "halted-half-way",
-            f"rollout halted: {error.message}. Cluster {cluster}; nodes on the new version: "
-            f"{sorted({node for node, _ in old}) or 'none'}; no further node is touched",
+            f"rollout halted: {error.message}{more}. Cluster {cluster}; nodes on the new version: "
+            f"{nodes or 'none'}; no further node is touched",
             hint="`teraferry-installer status` shows each node. When the cause is gone, type the same install again: "
             "it goes on from here.",
-            facts={"cluster": cluster, "cause": error.reference, "patched": sorted({node for node, _ in old})},
-        ) from error
+            facts={"cluster": cluster, "cause": error.reference, "patched": nodes},
+        )
 
     def roll_back(self, reason: str) -> None:
         """Bring every node of this run back to what it ran before, newest first, each behind the same gates.
@@ -92,6 +106,7 @@ class _Rolling:
         targets = planning.reverse_targets(self._plan.targets, self._old_digests())
         back = planning.plan_targets(targets, mode=self._parts.mode, prefix="rollback ")
         try:
+            self._steps.reopen(back, prefix="rollback ")
             execute(self._steps.actions(back, prefix="rollback "), self._record, self._parts.progress)
         except TeraFerryError as error:
             raise OperatorNeededError(
@@ -108,12 +123,18 @@ class _Rolling:
 
     def _restore(self, node: str, old: Mapping[tuple[str, str], Digest]) -> None:
         self._parts.progress.say("restore", f"{node} is put back on its old version", node=node)
-        for target in self._plan.targets_of(node):
-            workload = self._parts.workloads[node, target.path]
-            workload.stop()
-            workload.select(old[node, target.path])
-            workload.start()
-        self._wait_for_old(node, old)
+        targets = self._plan.targets_of(node)
+        if not self._is_back_on(node, old):
+            for target in targets:
+                workload = self._parts.workloads[node, target.path]
+                workload.stop()
+                if (node, target.path) in old:  # else nothing ran there before
+                    workload.select(old[node, target.path])
+                    workload.start()
+            self._wait_for_old(node, old)
+        if targets[0].role == "volume":
+            # It comes back with the shards it was drained of.
+            self._parts.cluster.rebalance(home=targets[0].address)
         for step in self._plan.steps:
             if step.node == node and step.action != planning.STAGE and self._record.is_begun(step.id):
                 self._record.note(UNDONE, step.id, node=node)
@@ -121,13 +142,17 @@ class _Rolling:
     def _wait_for_old(self, node: str, old: Mapping[tuple[str, str], Digest]) -> None:
         """Give the restored node time to be back; what became of it is judged by the gate after this."""
         give_up = self._parts.monotonic_seconds() + START_SECONDS
-        targets = self._plan.targets_of(node)
-        while self._parts.monotonic_seconds() < give_up:
-            runs = all(self._parts.workloads[node, t.path].running() == {old[node, t.path]} for t in targets)
-            if runs and (targets[0].role != "volume" or targets[0].address in self._parts.cluster.observe().nodes):
-                return
+        while self._parts.monotonic_seconds() < give_up and not self._is_back_on(node, old):
             self._parts.progress.waiting(f"{node} to come back", "it was put back on its old version")
             self._parts.sleep_seconds(self._parts.patience.poll_seconds)
+
+    def _is_back_on(self, node: str, old: Mapping[tuple[str, str], Digest]) -> bool:
+        """Tell whether a node runs its old version, would start it, and is in the cluster."""
+        targets = self._plan.targets_of(node)
+        if not all((node, target.path) in old for target in targets):
+            return False
+        before = [replace(target, digest=old[node, target.path]) for target in targets]
+        return self._steps.is_selected(before) and self._steps.is_back(before)
 
     def _healthy(self) -> bool:
         try:
@@ -140,6 +165,13 @@ class _Rolling:
         return self._record.is_begun(f"{planning.PATCH} {node}") and not self._record.is_done(
             f"{planning.REBALANCE} {node}"
         )
+
+    def _is_wrong(self, node: str) -> bool:
+        """Tell whether the node came back wrong, or not at all; one that cannot be asked is wrong, too."""
+        try:
+            return not self._steps.is_back(self._plan.targets_of(node))
+        except TeraFerryError:
+            return True
 
     def _old_digests(self) -> dict[tuple[str, str], Digest]:
         """Return what each patched node ran before, from the intents: written before it was touched."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from teraferry.bundles.digest import Buffer, Digest
 from teraferry.bundles.errors import RefusedError
 from teraferry.installer import plan as planning
-from teraferry.installer.execute import Action, RunRecord
+from teraferry.installer.execute import UNDONE, Action, RunRecord
 from teraferry.installer.gates import Baseline
 from teraferry.installer.plan import Plan, Step, Target
 from teraferry.installer.ports import ClusterObservation, Workload
@@ -40,6 +40,13 @@ class RollingSteps:
             for step in plan.steps
         ]
 
+    def reopen(self, plan: Plan, *, prefix: str = "") -> None:
+        """Take back "finished" from nodes that do not run the signed version now: put back by hand, or gone down."""
+        for node in plan.nodes:
+            last = f"{prefix}{planning.REBALANCE} {node}"
+            if self._record.is_done(last) and not self._runs(plan.targets_of(node)):
+                self._record.note(UNDONE, last, node=node)
+
     def _of_node(self, step: Step, plan: Plan, prefix: str) -> Action:
         targets = plan.targets_of(step.node)
         build = {
@@ -57,8 +64,7 @@ class RollingSteps:
         key = f"{prefix}{node}"
         if key not in self._already:
             begun = any(self._record.is_begun(f"{prefix}{kind} {node}") for kind in (planning.DRAIN, planning.PATCH))
-            selected = all(self._workload(t).selected() == t.digest for t in targets)
-            self._already[key] = not begun and selected and self._runs(targets) and self._answers(targets)
+            self._already[key] = not begun and self.is_selected(targets) and self.is_back(targets)
         return self._already[key]
 
     def _stage(self, step: Step, target: Target) -> Action:
@@ -92,14 +98,17 @@ class RollingSteps:
 
         def is_moot() -> bool:
             begun = self._record.is_begun(f"{prefix}{planning.PATCH} {step.node}")
-            left = self._record.is_begun(f"{prefix}{planning.DRAIN} {step.node}") and self._parts.mode == "quick"
+            told_to_leave = begun or (
+                self._parts.mode == "quick" and self._record.is_begun(f"{prefix}{planning.DRAIN} {step.node}")
+            )
             # A run that was killed here must finish the node in hand: that is what restores redundancy.
-            return (begun and not self._serves_old(targets)) or (left and not self._is_in(targets))
+            stopped = begun and not self._serves_old(targets)
+            return stopped or (told_to_leave and targets[0].role == "volume" and not self._is_in(targets))
 
         def confirm() -> Mapping[str, object]:
             if self._record.is_begun(f"{prefix}{planning.DRAIN} {step.node}"):
                 # An interrupted drain left some shards on two nodes; that is ours to clear, not a fault to refuse.
-                self._parts.cluster.rebalance()
+                self._parts.cluster.rebalance(home=targets[0].address)
             health = require_full_health(self._parts, baseline=self._baseline, why=f"health before {step.node}")
             self._parts.progress.say("gate", f"health before {step.node}: {health.summary()}", node=step.node)
             return {"health": health.summary()}
@@ -127,11 +136,11 @@ class RollingSteps:
 
         return Action(step, is_moot, is_true, act, confirm, {})
 
-    def patch_binary(self, step: Step, targets: Sequence[Target], _prefix: str) -> Action:
+    def patch_binary(self, step: Step, targets: Sequence[Target], prefix: str) -> Action:
         """Stop the node and link the new version in."""
 
         def is_true() -> bool:
-            return all(self._workload(t).selected() == t.digest for t in targets) and not self._serves_old(targets)
+            return self.is_selected(targets) and not self._serves_old(targets)
 
         def act() -> None:
             self._parts.progress.start(f"patch {step.node}")
@@ -148,13 +157,13 @@ class RollingSteps:
             return {"node": step.node, "digests": [t.digest for t in targets]}
 
         old = {t.path: self._workload(t).selected() for t in targets}
-        return Action(step, self._is_done(step), is_true, act, confirm, {"node": step.node, "old": old})
+        return Action(step, self._is_finished(targets, prefix), is_true, act, confirm, {"node": step.node, "old": old})
 
-    def rejoin_cluster(self, step: Step, targets: Sequence[Target], _prefix: str) -> Action:
+    def rejoin_cluster(self, step: Step, targets: Sequence[Target], prefix: str) -> Action:
         """Start the node; it must run the signed digest and be back in the cluster."""
 
         def is_true() -> bool:
-            return self._runs(targets) and self._answers(targets)
+            return self.is_back(targets)
 
         def act() -> None:
             self._parts.progress.start(f"rejoin {step.node}")
@@ -171,9 +180,9 @@ class RollingSteps:
                 self._parts.sleep_seconds(self._parts.patience.poll_seconds)
             return {"node": step.node, "running": [t.digest for t in targets]}
 
-        return Action(step, self._is_done(step), is_true, act, confirm, {})
+        return Action(step, self._is_finished(targets, prefix), is_true, act, confirm, {})
 
-    def wait_for_rebalance(self, step: Step, targets: Sequence[Target], _prefix: str) -> Action:
+    def wait_for_rebalance(self, step: Step, targets: Sequence[Target], prefix: str) -> Action:
         """Block until the cluster is at 100 % again, then soak."""
 
         def is_true() -> bool:
@@ -181,7 +190,7 @@ class RollingSteps:
 
         def act() -> None:
             self._parts.progress.start(f"rebalance after {step.node}")
-            self._parts.cluster.rebalance()
+            self._parts.cluster.rebalance(home=targets[0].address)
 
         def confirm() -> Mapping[str, object]:
             wait_while_moving(
@@ -197,7 +206,15 @@ class RollingSteps:
             self._parts.progress.say("gate", f"{step.node} is back: {health.summary()}", node=step.node)
             return {"health": health.summary()}
 
-        return Action(step, self._is_done(step), is_true, act, confirm, {})
+        return Action(step, self._is_finished(targets, prefix), is_true, act, confirm, {})
+
+    def is_back(self, targets: Sequence[Target]) -> bool:
+        """Tell whether a node runs the signed digest and is in the cluster, or answers."""
+        return self._runs(targets) and self._answers(targets)
+
+    def is_selected(self, targets: Sequence[Target]) -> bool:
+        """Tell whether the next start of a node runs the signed digest."""
+        return all(self._workload(t).selected() == t.digest for t in targets)
 
     def _workload(self, target: Target) -> Workload:
         return self._parts.workloads[target.node, target.path]
@@ -219,8 +236,8 @@ class RollingSteps:
     def _touched(self, node: str) -> bool:
         return self._record.is_begun(f"{planning.PATCH} {node}")
 
-    def _is_done(self, step: Step) -> Callable[[], bool]:
-        return lambda: self._record.is_done(step.id)
+    def _is_finished(self, targets: Sequence[Target], prefix: str) -> Callable[[], bool]:
+        return lambda: self._record.is_done(f"{prefix}{planning.REBALANCE} {targets[0].node}")
 
     def _soak(self, node: str) -> None:
         until = self._parts.monotonic_seconds() + self._parts.patience.soak_seconds

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from teraferry.bundles.errors import UsageError
 from teraferry.installer.site_file import read_site_file
@@ -19,7 +18,6 @@ from teraferry.installer.site_text import SiteText
 from teraferry.installer.strategy import Strategy, detect_deployment_strategy, parse_environment_tier
 
 __all__ = [
-    "DEFAULT_PATH",
     "ClusterTable",
     "Credentials",
     "Deploy",
@@ -32,9 +30,6 @@ __all__ = [
     "load_site_tier",
     "parse_site",
 ]
-
-DEFAULT_PATH: Final = Path("/etc/teraferry/site.toml")
-"""Where the site file is unless ``--site`` says otherwise."""
 
 
 def parse_site(content: bytes, *, name: str) -> Site:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from teraferry.installer.execute import DONE, ENDED, FAILED, INTENT, STARTED, UNDONE
-from teraferry.installer.install import installed_version_of, open_run_of
-from teraferry.installer.plan import PATCH, REBALANCE
+from teraferry.installer.execute import DONE, ENDED, FAILED, INTENT, ROLLBACK, STARTED, UNDONE
+from teraferry.installer.plan import DRAIN, PATCH, REBALANCE
 from teraferry.installer.ports import Entry
+from teraferry.installer.runs import installed_version_of, open_run_of
+
+ROLLBACK_PREFIX = "rollback "
+"""Stands before the id of a step that brings a node back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +19,10 @@ class Status:
     """A site's state in the words of a person."""
 
     release: str | None  # the version the last complete install brought in
-    state: str  # "nothing installed", "installed", "half done", "rolled back"
+    state: str  # "nothing installed", "installed", "half done", "rolling back", "rolled back"
     next: str  # what to type
     half_done: str | None  # the version of the run that is open
-    finished_nodes: tuple[str, ...]  # of the open run
+    finished_nodes: tuple[str, ...]  # of the open run: on its version, and the cluster was whole again after them
     node_in_hand: str | None
     last_failure: str | None
 
@@ -33,29 +36,33 @@ def status_of(entries: Sequence[Entry]) -> Status:
         state = "rolled back" if outcomes[-1:] == ["rolled-back"] else "installed" if installed else "nothing installed"
         return Status(installed, state, "teraferry-installer install KIT", None, (), None, None)
     own = [entry for entry in entries if entry.run == unfinished.run]
-    begun, finished = _nodes(own, INTENT, PATCH), _nodes(own, DONE, REBALANCE)
-    in_hand = next((node for node in begun if node not in finished), None)
+    finished, in_hand = _nodes(own)
+    is_rolling_back = any(entry.event == ROLLBACK for entry in own)
     failures = [str(entry.facts.get("message")) for entry in own if entry.event == FAILED]
     version = next(str(entry.facts.get("version")) for entry in own if entry.event == STARTED)
     return Status(
         installed,
-        "half done",
+        "rolling back" if is_rolling_back else "half done",
         f"teraferry-installer install KIT with the kit of {version}: it goes on from here",
         version,
-        tuple(finished),
+        finished,
         in_hand,
         failures[-1] if failures else None,
     )
 
 
-def _nodes(own: Sequence[Entry], event: str, action: str) -> list[str]:
-    found: list[str] = []
+def _nodes(own: Sequence[Entry]) -> tuple[tuple[str, ...], str | None]:
+    """Return the nodes that finished, and the one that was touched and is not done, in either direction."""
+    finished: list[str] = []
+    in_hand: str | None = None
     for entry in own:
-        kind, _, node = entry.step.removeprefix("rollback ").partition(" ")
-        if kind != action:
-            continue
-        if entry.event == event and node not in found:
-            found.append(node)
-        elif entry.event == UNDONE and node in found:
-            found.remove(node)
-    return found
+        step = entry.step.removeprefix(ROLLBACK_PREFIX)
+        action, _, node = step.partition(" ")
+        if entry.event == UNDONE or (entry.event == INTENT and action in (DRAIN, PATCH)):
+            in_hand = node if entry.event == INTENT else None
+            finished = [name for name in finished if name != node]
+        elif entry.event == DONE and action == REBALANCE:
+            in_hand = None
+            if step == entry.step:
+                finished.append(node)
+    return tuple(finished), in_hand

@@ -6,22 +6,26 @@ Nothing is inflated, parsed or unpacked before its bytes matched a signed digest
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+
+from tuf.api.metadata import Targets
 
 from teraferry.bundles import layout
 from teraferry.bundles.archive_reader import BundleReader
 from teraferry.bundles.digest import Digest
 from teraferry.bundles.errors import BundleError, UsageError
-from teraferry.bundles.limits import MAX_MANIFEST_BYTES
+from teraferry.bundles.limits import MAX_MANIFEST_BYTES, MAX_METADATA_BYTES
 from teraferry.bundles.manifest import Manifest, parse_manifest
 from teraferry.bundles.progress import Progress
-from teraferry.keys.metadata import read_metadata
+from teraferry.keys.metadata import read_capped, read_metadata
+from teraferry.keys.release_facts import read_bundle
 from teraferry.keys.trust import verify_release
-from teraferry.keys.trust_store import Pinned
+from teraferry.keys.trust_store import Pinned, TrustStore
 from teraferry.keys.trusted import TrustedRelease
+from teraferry.keys.tuf_metadata import parse_metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +46,62 @@ class VerifiedBundle:
 def kit_folder(kit: Path) -> Path:
     """Return the kit folder that ``kit`` names: itself, or where the named bundle file lies.
 
+    A bundle without metadata is a kit that nobody signed yet; that is for ``keys.trust`` to say.
+
     Raises:
-        UsageError: ``kit-not-found``, 2.
+        UsageError: ``kit-not-found``, 2. BundleError: ``medium-unreadable``, 11.
     """
-    folder = kit if kit.is_dir() else kit.parent
-    if not kit.exists() or not (folder / layout.METADATA_DIR).is_dir():
+    try:
+        folder = kit if kit.is_dir() else kit.parent
+        is_kit = kit.exists() and ((folder / layout.METADATA_DIR).is_dir() or any(folder.glob("*.tar.gz")))
+    except OSError as error:
+        raise BundleError(
+            "medium-unreadable",
+            f"kit {kit}: {error.strerror}, expected a folder that can be read",
+            hint="Try the medium in another port, or ask for a new copy of the kit.",
+            exit_status=11,
+            facts={"kit": str(kit)},
+        ) from error
+    if not is_kit:
         raise UsageError(
             "kit-not-found",
-            f"kit {kit}: no folder {layout.METADATA_DIR} there, expected a kit folder or the bundle file inside one",
+            f"kit {kit}: no bundle and no folder {layout.METADATA_DIR} there, expected a kit folder or the bundle "
+            "file inside one",
             hint="Name the folder on the medium that holds START-HERE.html and metadata/.",
             facts={"kit": str(kit)},
         )
     return folder
+
+
+def choose_pin(store: TrustStore, kit: Path) -> Pinned:
+    """Return the pin that ``kit`` is to be judged by.
+
+    Where several products are pinned, the name that the kit gives itself selects one. That name is
+    unverified and decides nothing more: a kit that names another product is held against that
+    product's root and floor, and ``keys.trust`` refuses it.
+
+    Raises:
+        TrustError: ``site-not-pinned``, 24, nothing is pinned, or not that product; 24, the metadata is not readable.
+        UsageError: ``kit-not-found``, 2.
+        BundleError: ``medium-unreadable``, 11.
+    """
+    products = store.products()
+    if len(products) <= 1:
+        return store.load()
+    # Without targets nothing names a product; any root then finds that its threshold is not met.
+    return store.load(unverified_product(kit_folder(kit)) or products[0])
+
+
+def unverified_product(folder: Path) -> str | None:
+    """Return the product that a kit's targets name, signed or not; None when there are no targets.
+
+    Raises:
+        TrustError: 24, the targets are not readable. BundleError: ``medium-unreadable``, 11.
+    """
+    content = read_capped(folder / layout.METADATA_DIR / layout.TARGETS, limit_bytes=MAX_METADATA_BYTES)
+    if content is None:
+        return None
+    return read_bundle(parse_metadata(Targets, content, what=layout.TARGETS).signed).product
 
 
 def verify_artifact_integrity(
@@ -97,6 +145,20 @@ def verify_artifact_integrity(
     manifest = parse_manifest(reader.read_entry(layout.MANIFEST, limit_bytes=MAX_MANIFEST_BYTES))  # 5
     _require_agreement(manifest, release)
     return VerifiedBundle(release=release, manifest=manifest, reader=reader, path=path, whole=whole)
+
+
+def require_blobs(bundle: VerifiedBundle, digests: Iterable[Digest]) -> None:
+    """Read blobs of the bundle to their digests, and keep nothing of them.
+
+    Every byte of the bundle is signed, but a careless signer may have signed a program that inflates
+    without end or is not its digest. Found here, nothing was written yet, at the site or on a node.
+
+    Raises:
+        BundleError: 10, 11.
+    """
+    for digest in sorted(set(digests)):
+        for _ in bundle.pieces(digest):
+            continue
 
 
 def _require_agreement(manifest: Manifest, release: TrustedRelease) -> None:

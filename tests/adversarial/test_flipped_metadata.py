@@ -43,6 +43,22 @@ def test_a_flipped_bit_is_refused(house: House, files: MetadataFiles, name: str)
             verify_release(replace(files, **changes), trusted_root=house.root, floor=Floor(), now=NOW)
 
 
+@pytest.mark.parametrize(("written", "flipped_to"), [(b"T", b"t"), (b"Z", b"z")])
+@pytest.mark.parametrize("name", ["targets", "snapshot", "timestamp"])
+def test_a_date_that_is_read_alike_but_was_not_signed_so_is_refused(
+    house: House, files: MetadataFiles, name: str, written: bytes, flipped_to: bytes
+) -> None:
+    content: bytes = getattr(files, name)
+    at = content.index(b'"expires":"') + 11
+    date = content[at : at + 20]
+    changes: dict[str, Any] = {name: content.replace(date, date.replace(written, flipped_to))}
+
+    with pytest.raises(TrustError) as caught:
+        verify_release(replace(files, **changes), trusted_root=house.root, floor=Floor(), now=NOW)
+
+    assert (caught.value.reference, caught.value.exit_status) == ("metadata-unreadable", 24)
+
+
 def test_a_signature_in_capitals_is_refused(house: House, files: MetadataFiles) -> None:
     content = files.timestamp or b""
     at = content.index(b'"sig":"') + 7

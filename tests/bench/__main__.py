@@ -12,11 +12,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from teraferry import __version__
 from teraferry.bundles.system.clock import now_utc
-from tests.bench.data import FULL, QUICK, Workshop
+from tests.bench.data import FULL, QUICK, Sizes, Workshop
 from tests.bench.measure import MIB, BenchError
 from tests.bench.run_build import build_rows
 from tests.bench.run_load import Loads, load_rows
@@ -30,9 +31,9 @@ PAGE = REPOSITORY / "docs" / "benchmarks.md"
 PARTS = ("build", "verify", "small", "load", "peaks")
 
 
-def measure(folder: Path, *, quick: bool, parts: frozenset[str]) -> list[Row]:
+def measure(folder: Path, sizes: Sizes, *, parts: frozenset[str]) -> list[Row]:
     """Return the rows of every part that was asked for."""
-    shop = Workshop(folder, QUICK if quick else FULL).open()
+    shop = Workshop(folder, sizes).open()
     layout = shop.layout("a")
     kit = shop.signed_kit("4.2.0", layout)
     site = BenchSite(shop).open()
@@ -65,10 +66,13 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help="Small sizes and few pairs: about a minute, to see it work."
     )
+    parser.add_argument("--pairs", type=int, help=f"Pairs of each comparison; {FULL.pairs} by default.")
     parser.add_argument("--markdown", action="store_true", help="Also write docs/benchmarks.md.")
     parser.add_argument("--note", default="", help="A sentence for the page, such as how quiet the machine was.")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="Measure these parts alone.")
     arguments = parser.parse_args()
+    sizes = QUICK if arguments.quick else FULL
+    sizes = replace(sizes, pairs=arguments.pairs or sizes.pairs)
     place = REPOSITORY / ".cache"
     place.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=place))
@@ -76,7 +80,7 @@ def main() -> int:
     load_before = os.getloadavg()[0]
     began = time.monotonic()
     try:
-        rows = measure(folder, quick=arguments.quick, parts=frozenset(arguments.only))
+        rows = measure(folder, sizes, parts=frozenset(arguments.only))
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -84,9 +88,9 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     seconds = time.monotonic() - began
     print(plain(rows))
-    sizes = QUICK if arguments.quick else FULL
     what = f"Bundle: {8 * sizes.layer_bytes // MIB} MiB in 8 gzip layers of random bytes."
-    noise = f"The whole run took {seconds:.0f} s; load of the machine before it: {load_before:.1f}. {arguments.note}".strip()
+    noise = f"The whole run took {seconds:.0f} s; load of the machine before it: {load_before:.1f}. {arguments.note}"
+    noise = noise.strip()
     print(f"\n{noise}")
     if arguments.markdown:
         PAGE.write_text(markdown(rows, now=now_utc(), noise=noise, what=what, version=__version__))

@@ -67,6 +67,8 @@ class Workshop:
         root = self.house.folder / "trust" / "1.root.json"
         run_command([BIN / "teraferry", "freeze", "-o", self.installer, "--root", root])
         self.root = root
+        # The installer is copied into the kit as well; the tools it is compared with pack images alone.
+        self.tiny_installer.write_bytes(b"#!/bin/sh\n")
         return self
 
     def layout(self, name: str, *, changed: int = 0, layer_bytes: int | None = None, layers: int = LAYERS) -> Path:
@@ -94,12 +96,14 @@ class Workshop:
         run_command([BIN / "teraferry", "lock", folder])
         return folder
 
+    @property
+    def tiny_installer(self) -> Path:
+        """A file in the installer's place."""
+        return self.folder / "tiny-installer"
+
     def build_argv(self, project: Path, kit: Path) -> list[str | Path]:
         """Return the command line that builds ``project`` into ``kit``."""
-        tiny = self.folder / "tiny-installer"
-        # The installer is copied into the kit as well; the tools it is compared with pack images alone.
-        tiny.write_bytes(b"#!/bin/sh\n")
-        return [BIN / "teraferry", "build", project, "-o", kit, "--installer", tiny, "--quiet"]
+        return [BIN / "teraferry", "build", project, "-o", kit, "--installer", self.tiny_installer, "--quiet"]
 
     def signed_kit(self, version: str, layout: Path) -> SignedKit:
         """Build and sign a kit of the images in ``layout``."""

@@ -76,13 +76,17 @@ class Pairs:
         return Ratios(tuple(b.cpu_seconds / a.cpu_seconds for a, b in zip(self.ours, self.theirs, strict=True)))
 
 
-def interleave(ours: Callable[[], Run], theirs: Callable[[], Run], *, pairs: int) -> Pairs:
-    """Run both ``pairs`` times, one right after the other."""
-    runs: tuple[list[Run], list[Run]] = [], []
-    for number in range(pairs):
-        for side in (0, 1) if number % 2 == 0 else (1, 0):
-            runs[side].append((ours, theirs)[side]())
-    return Pairs(tuple(runs[0]), tuple(runs[1]))
+def interleave(*ways: Callable[[], Run], rounds: int) -> tuple[tuple[Run, ...], ...]:
+    """Run every way ``rounds`` times, one right after the other, and return the runs of each way.
+
+    Any two of them make ``Pairs``. Every other round goes backwards.
+    """
+    runs: tuple[list[Run], ...] = tuple([] for _ in ways)
+    for number in range(rounds):
+        order = range(len(ways)) if number % 2 == 0 else reversed(range(len(ways)))
+        for way in order:
+            runs[way].append(ways[way]())
+    return tuple(tuple(each) for each in runs)
 
 
 def median_seconds(runs: Iterable[Run]) -> float:
@@ -102,11 +106,11 @@ def run_command(
         BenchError: It ended with another status.
     """
     began = time.perf_counter()
-    process = _start(argv, environment, folder)
-    _, status, usage = os.wait4(process.pid, 0)
+    started = _start(argv, environment, folder)
+    _, status, usage = os.wait4(started.process.pid, 0)
     seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    _require(process, argv, expect)
+    started.process.returncode = os.waitstatus_to_exitcode(status)
+    started.require(expect)
     return Run(seconds, usage.ru_utime + usage.ru_stime)
 
 
@@ -130,14 +134,14 @@ def peaks_of(
     before = tree_bytes(watched) if watched else 0
     most: dict[int, int] = {}
     disk = 0
-    process = _start(argv, environment, None)
-    while process.poll() is None:
-        for pid in tree_of(process.pid):
+    started = _start(argv, environment, None)
+    while started.process.poll() is None:
+        for pid in tree_of(started.process.pid):
             most[pid] = max(most.get(pid, 0), peak_bytes(pid))
         if watched:
             disk = max(disk, tree_bytes(watched) - before)
         time.sleep(SAMPLE_SECONDS)
-    _require(process, argv, 0)
+    started.require(0)
     return Peaks(sum(most.values()), disk)
 
 
@@ -168,7 +172,7 @@ def tree_bytes(folder: Path) -> int:
     for path, _, names in os.walk(folder):
         for name in names:
             try:
-                total += os.lstat(os.path.join(path, name)).st_blocks * 512
+                total += (Path(path) / name).lstat().st_blocks * 512
             except FileNotFoundError:
                 continue
     return total
@@ -192,11 +196,27 @@ def settle() -> None:
     os.sync()
 
 
-def _start(
-    argv: Sequence[str | Path], environment: Mapping[str, str] | None, folder: Path | None
-) -> subprocess.Popen[bytes]:
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A process, and what it says on its error channel."""
+
+    process: subprocess.Popen[bytes]
+    argv: str
+    reader: threading.Thread
+    said: list[bytes]
+
+    def require(self, expect: int) -> None:
+        """Raise with what it said unless it ended as expected."""
+        self.reader.join(5)
+        if self.process.returncode != expect:
+            text = b"".join(self.said).decode(errors="replace")[-2000:]
+            raise BenchError(f"{self.argv}: status {self.process.returncode}, expected {expect}\n{text}")
+
+
+def _start(argv: Sequence[str | Path], environment: Mapping[str, str] | None, folder: Path | None) -> _Started:
+    words = [str(word) for word in argv]
     process = subprocess.Popen(
-        [str(word) for word in argv],
+        words,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -204,19 +224,12 @@ def _start(
         cwd=folder,
     )
     said: list[bytes] = []
-    reader = threading.Thread(target=lambda: said.append(process.stderr.read() if process.stderr else b""), daemon=True)
+    reader = threading.Thread(target=_read_all, args=(process, said), daemon=True)
     reader.start()
-    process.said = lambda: (reader.join(5), b"".join(said))[1]  # type: ignore[attr-defined]
-    return process
+    return _Started(process, " ".join(words), reader, said)
 
 
-def _require(process: subprocess.Popen[bytes], argv: Sequence[str | Path], expect: int) -> None:
-    if process.returncode != expect:
-        said: bytes = process.said()  # type: ignore[attr-defined]
-        command = " ".join(str(word) for word in argv)
-        raise BenchError(
-            f"{command}: status {process.returncode}, expected {expect}\n{said.decode(errors='replace')[-2000:]}"
-        )
+def _read_all(process: subprocess.Popen[bytes], into: list[bytes]) -> None:
     if process.stderr:
-        process.said()  # type: ignore[attr-defined]
-        process.stderr.close()
+        with process.stderr as channel:
+            into.append(channel.read())

@@ -34,13 +34,13 @@ class BenchSite:
         return self
 
     def forget_releases(self) -> None:
-        """Go back to a site that has pinned the root and accepted nothing: it would refuse an older kit after a newer."""
+        """Go back to a site that pinned the root and accepted nothing: an older kit after a newer is refused."""
         shutil.rmtree(self.state)
         shutil.copytree(self.folder / "pinned", self.state)
 
     def argv(self, *words: str | Path) -> list[str | Path]:
         """Return an installer command line."""
-        place = ["--state", self.state, "--site", self.site_file] if words[0] != "--help" else []
+        place: list[str | Path] = ["--state", self.state, "--site", self.site_file] if words[0] != "--help" else []
         return ["sh", self._shop.installer, *words, *place]
 
     def installer(self, *words: str | Path) -> Run:
@@ -87,8 +87,7 @@ def run_fingerprint(root: Path) -> str:
     """Return the fingerprint that would be printed on paper."""
     from tuf.api.metadata import Root
 
-    from teraferry.keys.trust import fingerprint_of
-    from teraferry.keys.tuf_metadata import parse_metadata
+    from teraferry.keys.tuf_metadata import fingerprint_of, parse_metadata
 
     return fingerprint_of(parse_metadata(Root, root.read_bytes(), what="root"))
 

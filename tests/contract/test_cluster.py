@@ -177,6 +177,19 @@ def test_rebalance_of_a_whole_cluster_changes_nothing(rig: Rig) -> None:
     assert rig.cluster.observe().stripe_groups == before.stripe_groups
 
 
+def test_rebalance_by_a_process_that_did_not_drain_brings_the_shards_home(rig: Rig) -> None:
+    node, before = rig.nodes[4], rig.cluster.observe().stripe_groups
+    rig.cluster.drain(node)
+    rig.stop(node)
+    rig.start(node)
+    wait_until(f"{node} back", lambda: node in rig.cluster.observe().nodes)
+
+    rig.watcher.rebalance(home=node)
+
+    wait_until("a whole cluster", lambda: is_whole(rig))
+    assert rig.cluster.observe().stripe_groups == before
+
+
 def test_serves_tells_a_filer_that_answers_from_an_address_where_nothing_listens(rig: Rig) -> None:
     assert rig.cluster.serves(rig.filer)
     assert not rig.cluster.serves(rig.filer.rpartition(":")[0] + ":8889")

@@ -43,6 +43,15 @@ def room(secops: Secops, kits: dict[str, Path], tmp_path_factory: pytest.TempPat
     """The site, up and healthy, with the root pinned that reached it on paper."""
     folder = tmp_path_factory.mktemp("site")
     with LabSite(folder, weed=weed_binary(OLD_WEED)) as site:
-        room = Room(folder=folder, secops=secops, site=site, **kits)
+        images = {"terachat/api": f"oci:{kits['kit'].parent.parent / 'images-4.2.2'}:api"}
+        room = Room(
+            folder=folder,
+            secops=secops,
+            site=site,
+            rolling=kits["rolling"],
+            older=kits["older"],
+            kit=kits["kit"],
+            images=images,
+        )
         room.pin(STATE, secops.root, secops.fingerprint)
         yield room

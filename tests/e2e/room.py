@@ -20,10 +20,10 @@ from typing import Any
 
 from tests.lab.images import layer_tar, make_oci_layout, random_bytes
 from tests.lab.secops import Answer, Secops
-from tests.lab.site import MEDIUM, SITE_FILE, STATE, LabSite
+from tests.lab.site import MEDIUM, SITE_FILE, LabSite
 
 SOURCE = (sys.executable, "-m", "teraferry.installer.cli")
-"""The installer, unfrozen; the frozen file is ``Room.frozen``."""
+"""The installer, unfrozen."""
 
 
 @dataclass
@@ -36,8 +36,8 @@ class Room:
     rolling: Path  # the kit with a real program, signed first
     older: Path
     kit: Path  # the newest kit; its program is never rolled out
+    images: dict[str, str]  # name -> source, for more projects
     installer: tuple[str, ...] = SOURCE
-    frozen: tuple[str, ...] = ()
     _names: Iterator[int] = field(default_factory=lambda: iter(range(1_000_000)))
 
     # ---- the stick
@@ -88,7 +88,7 @@ class Room:
     # ---- what must be true of every refusal
 
     def digests(self) -> dict[str, str]:
-        """Return what must not change: registry, nodes, state, and everything else below /var/lib and /etc/teraferry."""
+        """Return what must not change: registry, nodes, state, all else below /var/lib, and /etc/teraferry."""
         return {
             **self.site.digests(),
             "var-lib": tree_digest(self.site.state.parent),
@@ -126,7 +126,7 @@ def tree_digest(folder: Path) -> str:
         status = path.lstat()
         digest.update(f"{relative}\0{status.st_mode:o}\0".encode())
         if path.is_symlink():
-            digest.update(os.readlink(path).encode())
+            digest.update(str(path.readlink()).encode())
         elif path.is_file():
             digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -177,18 +177,3 @@ def flip(path: Path, position: int) -> None:
         return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
     rewrite(path, change)
-
-
-__all__ = [
-    "SOURCE",
-    "STATE",
-    "Room",
-    "build_kit",
-    "bundle_of",
-    "flip",
-    "index_offset",
-    "require_refusal",
-    "rewrite",
-    "tags_in",
-    "tree_digest",
-]

@@ -61,10 +61,10 @@ class FakeCluster:
         self.calls.append(f"leave {node}")
         self._in.discard(node)
 
-    def rebalance(self) -> None:
+    def rebalance(self, *, home: str = "") -> None:
         self._require_reachable()
         self.calls.append("rebalance")
-        home = self._drained[-1] if self._drained else ""
+        home = home or (self._drained[-1] if self._drained else "")
         for held in sorted({each for node in self._in for each in self._on_line[node]}):
             having = [node for node in sorted(self._in) if held in self._on_line[node]]
             keep = min(having, key=lambda node: (node != home, self._count(node, held[0]), node))

@@ -49,7 +49,7 @@ class MemoryReader:
         assert len(content) <= limit_bytes
         return content
 
-    def stream_blob(self, digest: Digest) -> Iterator[memoryview]:
+    def stream_blob(self, digest: Digest, *, receiver_digests: bool = False) -> Iterator[memoryview]:
         self.streamed.append(digest)
         content = memoryview(self.blobs[digest])
         limit_bytes, error = self.fail_after.get(digest, (len(content), None))

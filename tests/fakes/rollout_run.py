@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,19 +19,19 @@ from teraferry.installer.execute import DONE, ENDED, INTENT, UNDONE
 from teraferry.installer.gates import judge_health
 from teraferry.installer.install import InstallParts, InstallReport, install
 from teraferry.installer.plan import Plan, Target, plan_targets
-from teraferry.installer.ports import Entry
+from teraferry.installer.ports import Entry, Journal
 from teraferry.installer.rolling_parts import Patience, RollingParts
 from teraferry.installer.verify import VerifiedBundle
 from teraferry.keys.trusted import Floor, TrustedRelease
+from tests.fakes.journal import MemoryJournal
 from tests.fakes.memory_bundle import make_bundle, noise
+from tests.fakes.rollout_records import SiteJournal, SiteRegistry
 from tests.fakes.rollout_site import (
     FILER,
     VOLUME_NODES,
     Killed,
     Life,
     SiteCluster,
-    SiteJournal,
-    SiteRegistry,
     SiteWorkload,
     World,
     address_of,
@@ -40,6 +40,7 @@ from tests.fakes.small_bundle import signed_facts, sources_of
 
 PATH = "/opt/seaweedfs/bin/weed"
 NODES = (*VOLUME_NODES, FILER)
+MODES = ("safe", "quick")
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
 
 
@@ -55,7 +56,10 @@ class Kit:
 def make_kit(folder: Path, version: str) -> Kit:
     program = f"the program of {version}".encode() * 5000
     shared = noise(3000, seed=1)
-    layers = {"terachat/api": [shared, noise(900, seed=2)], "terachat/web": [shared, noise(800, seed=3)]}
+    layers: dict[str, Iterable[bytes]] = {
+        "terachat/api": [shared, noise(900, seed=2)],
+        "terachat/web": [shared, noise(800, seed=3)],
+    }
     made = make_bundle(layers, version=version)
     file = File(name="bin/weed", mode="0755", digest=digest_of(program), length_bytes=len(program))
     manifest = Manifest(format=1, release=made.manifest.release, images=made.manifest.images, files=(file,))
@@ -72,11 +76,16 @@ def make_kit(folder: Path, version: str) -> Kit:
 
 
 class Site:
-    """A world and a journal, on which installs are typed again and again."""
+    """A world and a journal, on which installs are typed again and again.
 
-    def __init__(self, journal: Path, kit: Kit, *, mode: str = "safe", on_failure: str = "stop") -> None:
+    Args:
+        journal: Where the real journal lies; None for one in memory.
+    """
+
+    def __init__(self, journal: Path | None, kit: Kit, *, mode: str = "safe", on_failure: str = "stop") -> None:
         self.world = World(safe=mode == "safe")
-        self.journal = journal
+        self._path = journal
+        self._content = bytearray()
         self.kit = kit
         self.mode = mode
         self.on_failure = on_failure
@@ -113,8 +122,32 @@ class Site:
             assert life.dead
         return life
 
+    def killed_at(self, what: str, *, times: int = 1) -> None:
+        """Type ``install`` and kill it when it touches ``what`` for the first time, or the second ..."""
+        try:
+            self.install(Life(at=(what, times)))
+        except Killed:
+            return
+        raise AssertionError(f"it never came to {what}")
+
+    def written(self) -> bytes:
+        """Return the journal's bytes; none when there is no journal."""
+        if self._path is None:
+            return bytes(self._content)
+        return self._path.read_bytes() if self._path.exists() else b""
+
     def entries(self) -> Sequence[Entry]:
-        return FileJournal(self.journal).replay()
+        return self._journal().replay()
+
+    def _journal(self) -> Journal:
+        return MemoryJournal(self._content) if self._path is None else FileJournal(self._path)
+
+    def _tear(self, begun: bytes) -> None:
+        if self._path is None:
+            self._content += begun
+            return
+        with self._path.open("ab") as file:
+            file.write(begun)
 
     def running(self) -> dict[str, Digest | None]:
         return {node: self.world.programs[node].running for node in NODES}
@@ -129,6 +162,8 @@ class Site:
         found = list(self.world.violations)
         found += [f"{node} runs {each}" for node, each in self.running().items() if each != wanted]
         found += [f"{node} would start {p.selected}" for node, p in self.world.programs.items() if p.selected != wanted]
+        moved = [address for address, held in self.world.at_first.items() if self.world.on_line[address] != held]
+        found += [f"{address} has other shards than at first" for address in moved]
         addresses = frozenset(address_of(node) for node in VOLUME_NODES)
         observation = self.world.placement().observation
         found += judge_health(observation, addresses, single_copies=self.mode == "safe").reasons
@@ -154,7 +189,7 @@ class Site:
             world.seconds += seconds
 
         return InstallParts(
-            journal=SiteJournal(world, life, self.journal),
+            journal=SiteJournal(world, life, self._journal(), self._tear),
             registry=SiteRegistry(world, life, kit.image_blobs),
             rolling=RollingParts(
                 cluster=SiteCluster(world, life),
@@ -175,3 +210,18 @@ class Site:
             accept_trust=lambda: life.touch("accept trust"),
             confirm=lambda _: life.touch("confirm"),
         )
+
+
+def broken_site(
+    path: Path | None, kit: Kit, *, node: str, fault: str, on_failure: str = "stop", mode: str = "safe"
+) -> Site:
+    """Return a site where the kit's program does not work on ``node``; ``fault`` is a set of ``Program``."""
+    site = Site(path, kit, mode=mode, on_failure=on_failure)
+    getattr(site.world.programs[node], fault).add(kit.program.digest)
+    return site
+
+
+def mended(site: Site, node: str, fault: str) -> Site:
+    """Return the same site where it works now."""
+    getattr(site.world.programs[node], fault).clear()
+    return site

@@ -10,22 +10,21 @@ Shards are moved by the product's own pure plans, one at a time, as ``SeaweedfsC
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 
 from teraferry.bundles.digest import Buffer, Digest, digest_of
 from teraferry.bundles.errors import RefusedError
 from teraferry.installer.adapters.cluster.seaweedfs_placement import (
+    DATA_SHARDS,
+    PARITY_SHARDS,
     Placement,
     plan_copies,
     plan_drops,
     plan_volume_moves,
 )
-from teraferry.installer.adapters.journal.file import FileJournal
-from teraferry.installer.ports import ClusterObservation, Entry, ReplicatedVolume, StripeGroup
+from teraferry.installer.ports import ClusterObservation, ReplicatedVolume, StripeGroup
 from tests.fakes.registry import FakeRegistry
 
-DATA_SHARDS, PARITY_SHARDS = 10, 4
 SHARDS = DATA_SHARDS + PARITY_SHARDS
 VOLUME_NODES = tuple(f"vol-{number}" for number in range(1, 6))
 FILER = "core-filer"
@@ -34,6 +33,10 @@ OLD = digest_of(b"the old version")
 
 def address_of(node: str) -> str:
     return f"{node}:8888" if node == FILER else f"{node}:8080"
+
+
+def refused(reference: str, what: str) -> RefusedError:
+    return RefusedError(reference, f"{what}: failed, expected it to work", hint="Look at the node's log.")
 
 
 class Killed(BaseException):
@@ -45,10 +48,11 @@ class Life:
 
     Args:
         kill_at: The touch at which it dies, from 1; None for a process that lives to the end.
+        at: The same, by its name and how often it has to come.
     """
 
-    def __init__(self, kill_at: int | None = None) -> None:
-        self.kill_at = kill_at
+    def __init__(self, kill_at: int | None = None, *, at: tuple[str, int] | None = None) -> None:
+        self.kill_at, self._at = kill_at, at
         self.touches: list[str] = []
         self.dead = False
 
@@ -56,7 +60,8 @@ class Life:
         if self.dead:
             raise Killed
         self.touches.append(what)
-        if len(self.touches) == self.kill_at:
+        named = self._at is not None and what == self._at[0] and self.touches.count(what) == self._at[1]
+        if named or len(self.touches) == self.kill_at:
             self.dead = True
             raise Killed(what)
 
@@ -92,6 +97,7 @@ class World:
         for group in range(1, groups + 1):
             for shard in range(SHARDS):
                 self.put(addresses[(shard + group) % len(addresses)], (group, shard))
+        self.at_first = {address: set(held) for address, held in self.on_line.items()}
 
     def put(self, address: str, held: tuple[int, int]) -> None:
         self.disks[address].add(held)
@@ -165,16 +171,15 @@ class World:
         )
 
     def _holders(self, group: int) -> dict[str, frozenset[int]]:
-        held = {address: frozenset(s for g, s in self.on_line[address] if g == group) for address in self.present}
-        return {address: shards for address, shards in held.items() if shards}
+        found = {address: frozenset(s for g, s in self.on_line[address] if g == group) for address in self.present}
+        return {address: shards for address, shards in found.items() if shards}
 
 
-class _Hands:
+class Hands:
     """What every port of one process has: its world, its life."""
 
     def __init__(self, world: World, life: Life) -> None:
-        self.world = world
-        self.life = life
+        self.world, self.life = world, life
 
     def reach(self, what: str) -> None:
         """Touch the world before or after a call; whatever is due there happens."""
@@ -183,7 +188,7 @@ class _Hands:
             self.world.at[what]()
 
 
-class SiteCluster(_Hands):
+class SiteCluster(Hands):
     """``Cluster``: which nodes it drained is forgotten with the process, as in the real one."""
 
     def __init__(self, world: World, life: Life) -> None:
@@ -216,9 +221,9 @@ class SiteCluster(_Hands):
         self.world.leave(node)
         self.reach(f"leave {node}: after")
 
-    def rebalance(self) -> None:
+    def rebalance(self, *, home: str = "") -> None:
         self.reach("rebalance: before")
-        for move in plan_drops(self.world.placement(), home=self._drained[-1] if self._drained else ""):
+        for move in plan_drops(self.world.placement(), home=home or (self._drained[-1] if self._drained else "")):
             for shard in sorted(move.shards):
                 self.world.drop(move.server, (move.volume, shard))
                 self.reach(f"rebalance: dropped {move.volume}.{shard}")
@@ -242,7 +247,7 @@ class SiteCluster(_Hands):
             self.reach(f"drain {node}: moved volume {move.volume}")
 
 
-class SiteWorkload(_Hands):
+class SiteWorkload(Hands):
     """``Workload`` of one node."""
 
     def __init__(self, world: World, life: Life, node: str) -> None:
@@ -292,80 +297,3 @@ class SiteWorkload(_Hands):
         if self._program.running is None:
             self.world.start(self._node)
         self.reach(f"start {self._node}: after")
-
-
-class SiteRegistry(_Hands):
-    """``Registry``; a tag before every blob of every image is there is a violation."""
-
-    def __init__(self, world: World, life: Life, needed: frozenset[Digest]) -> None:
-        super().__init__(world, life)
-        self._inner = world.registry
-        self._needed = needed
-
-    def require_ready(self) -> None:
-        self.reach("require_ready")
-        self._inner.require_ready()
-
-    def has_blob(self, repository: str, digest: Digest, *, length_bytes: int | None = None) -> bool:
-        self.reach("has_blob")
-        return self._inner.has_blob(repository, digest, length_bytes=length_bytes)
-
-    def mount_blob(self, repository: str, digest: Digest, *, source: str) -> bool:
-        self.reach("mount_blob: before")
-        done = self._inner.mount_blob(repository, digest, source=source)
-        self.reach("mount_blob: after")
-        return done
-
-    def push_blob(self, repository: str, digest: Digest, length_bytes: int, pieces: Iterable[Buffer]) -> None:
-        self.reach("push_blob: before")
-        self._inner.push_blob(repository, digest, length_bytes, pieces)
-        self.reach("push_blob: after")
-
-    def read_blob(self, repository: str, digest: Digest) -> Iterator[Buffer]:
-        self.reach("read_blob")
-        return self._inner.read_blob(repository, digest)
-
-    def put_manifest(self, repository: str, reference: str, content: bytes, media_type: str) -> None:
-        self.reach(f"put_manifest {repository}: before")
-        if not reference.startswith("sha256:") and not self._needed <= {digest for _, digest in self._inner.links}:
-            self.world.violations.append(f"{repository}:{reference} tagged before every blob was there")
-        self._inner.put_manifest(repository, reference, content, media_type)
-        self.reach(f"put_manifest {repository}: after")
-
-    def get_manifest(self, repository: str, reference: str) -> bytes | None:
-        self.reach("get_manifest")
-        return self._inner.get_manifest(repository, reference)
-
-
-class SiteJournal(_Hands):
-    """The real journal on disk, read once a process; a line can be torn by the death of its writer."""
-
-    def __init__(self, world: World, life: Life, path: Path) -> None:
-        super().__init__(world, life)
-        self._path = path
-        self._file = FileJournal(path)
-        self._entries: list[Entry] | None = None  # what is on disk, once it was read
-
-    def append(self, *, time_utc: str, run: str, event: str, step: str = "", facts: Mapping[str, object]) -> Entry:
-        what = f"journal {event} {step}".strip()
-        self.reach(f"{what}: before")
-        try:
-            self.reach(f"{what}: torn")
-        except Killed:
-            with self._path.open("ab") as file:
-                file.write(b'{"event":"')
-            raise
-        known = self.replay()
-        entry = self._file.append(time_utc=time_utc, run=run, event=event, step=step, facts=facts)
-        self._entries = [*known, entry]
-        self.reach(f"{what}: after")
-        return entry
-
-    def replay(self) -> Sequence[Entry]:
-        if self._entries is None:
-            self._entries = list(self._file.replay())
-        return tuple(self._entries)
-
-
-def refused(reference: str, what: str) -> RefusedError:
-    return RefusedError(reference, f"{what}: failed, expected it to work", hint="Look at the node's log.")

@@ -184,7 +184,7 @@ class InterruptedReader(MemoryReader):
     interrupt: Callable[[], None] = field(default=lambda: None)
     done: bool = False
 
-    def stream_blob(self, digest: Digest) -> Iterator[memoryview]:
+    def stream_blob(self, digest: Digest, *, receiver_digests: bool = False) -> Iterator[memoryview]:
         for number, piece in enumerate(super().stream_blob(digest)):
             if len(self.blobs[digest]) == len(BIG) and number == 300 and not self.done:
                 self.done = True
@@ -257,7 +257,7 @@ def test_load_stops_its_other_uploads_when_one_fails(plain_lab: LabRegistry) -> 
     failing = threading.Event()
 
     class Reader(MemoryReader):
-        def stream_blob(self, digest: Digest) -> Iterator[memoryview]:
+        def stream_blob(self, digest: Digest, *, receiver_digests: bool = False) -> Iterator[memoryview]:
             if digest == digest_of(BIG):
                 failing.set()
                 raise BundleError("chunk-damaged", "chunk 1: digest differs", hint="Re-cut the medium.")

@@ -17,6 +17,7 @@ from teraferry.bundles.progress import Silent
 from teraferry.installer.adapters.registry.distribution import open_registry
 from teraferry.installer.adapters.registry.settings import RegistrySettings
 from teraferry.installer.load import LoadReport, load_images
+from tests.fakes.hostile_archive import HostileEntry, hostile_bundle
 from tests.fakes.memory_bundle import MemoryBundle, ReadBundle, make_bundle, noise
 from tests.fakes.small_bundle import signed_facts, sources_of
 from tests.lab.registry import LabRegistry
@@ -66,4 +67,22 @@ def test_load_from_a_bundle_damaged_after_it_was_verified_tags_nothing(tmp_path:
 
         assert (bad.value.reference, bad.value.exit_status) == ("chunk-digest-mismatch", 10)
         assert not lab.blob_file(digest_of(LAYERS[0])).exists()
+        assert list((lab.folder / "storage").rglob("_manifests/tags/*")) == []
+
+
+def test_load_of_a_signed_blob_that_is_not_its_digest_blames_the_bundle_and_tags_nothing(tmp_path: Path) -> None:
+    bundle = make_bundle({"terachat/api": LAYERS})
+    swapped = digest_of(LAYERS[0])
+    contents = bundle.reader.blobs | {swapped: noise(len(LAYERS[0]), seed=2)}
+    entries = [
+        HostileEntry(name=layout.blob_name(digest), content=contents[digest], claimed_digest=digest)
+        for digest in sorted(contents)
+    ]
+    path, signed = hostile_bundle(tmp_path, entries)
+    with LabRegistry(tmp_path / "registry") as lab:
+        with pytest.raises(BundleError) as bad:
+            load(path, signed, bundle, lab)
+
+        assert (bad.value.reference, bad.value.exit_status) == ("entry-digest-mismatch", 10)
+        assert not lab.blob_file(swapped).exists()
         assert list((lab.folder / "storage").rglob("_manifests/tags/*")) == []

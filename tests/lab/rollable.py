@@ -25,8 +25,8 @@ class FromSite:
     def leave(self, node: str) -> None:
         self._site.call(lambda: self._adapter.leave(node))
 
-    def rebalance(self) -> None:
-        self._site.call(self._adapter.rebalance)
+    def rebalance(self, *, home: str = "") -> None:
+        self._site.call(lambda: self._adapter.rebalance(home=home))
 
     def serves(self, address: str) -> bool:
         return self._site.call(lambda: self._adapter.serves(address))

@@ -37,10 +37,13 @@ class Outcome:
 class Record:
     """The finished pieces of one proof. Use from one thread."""
 
-    def __init__(self, name: str, settings: Mapping[str, int | str]) -> None:
+    def __init__(
+        self, name: str, settings: Mapping[str, int | str], *, cache: Path = CACHE, pages: Path = PAGES
+    ) -> None:
         self.name = name
-        self.folder = CACHE / name
-        self._path = CACHE / f"{name}.json"
+        self.folder = cache / name
+        self._path = cache / f"{name}.json"
+        self._pages = pages
         self._key = {"source": source_digest(), **settings}
         self._pieces: dict[str, Any] = {}
         self._seconds_before = 0.0
@@ -48,7 +51,7 @@ class Record:
 
     def open(self) -> Record:
         """Read what an interrupted run left, unless it was about other code or other settings."""
-        CACHE.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
             left = json.loads(self._path.read_bytes())
             if left["key"] == self._key:
@@ -86,7 +89,7 @@ class Record:
 
     def publish(self, outcome: Outcome) -> None:
         """Write the result page, and forget the pieces: the next run proves everything anew."""
-        PAGES.mkdir(parents=True, exist_ok=True)
+        self._pages.mkdir(parents=True, exist_ok=True)
         page = {
             "proof": self.name,
             "held": outcome.held,
@@ -97,23 +100,24 @@ class Record:
             "version": __version__,
             "source": str(self._key["source"]),
         }
-        write_durably(PAGES / f"{self.name}.json", (json.dumps(page, indent=2) + "\n").encode())
-        write_durably(PAGES / "README.md", overview().encode())
+        write_durably(self._pages / f"{self.name}.json", (json.dumps(page, indent=2) + "\n").encode())
+        write_durably(self._pages / "README.md", overview(self._pages).encode())
         self._path.unlink(missing_ok=True)
 
 
-def overview() -> str:
+def overview(pages: Path) -> str:
     """Return the page that lists every proof that was run."""
     lines = [
         "# Proofs",
         "",
-        "Written by `scripts/prove`, which takes hours and goes on where it was interrupted. `scripts/prove NAME` runs one.",
-        "The suite (`scripts/test`) holds a short form of each. *Source* is a digest of the product's code at that run.",
+        "Written by `scripts/prove`, which takes hours and goes on where it was interrupted;",
+        "`scripts/prove NAME` runs one. The suite (`scripts/test`) holds a short form of each.",
+        "*Source* is a digest of the product's code at that run.",
         "",
         "| proof | outcome | found | date | seconds | version, source |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for path in sorted(PAGES.glob("*.json")):
+    for path in sorted(pages.glob("*.json")):
         page = json.loads(path.read_bytes())
         counts = "; ".join(f"{name}: {count}" for name, count in page["counts"].items())
         lines.append(

@@ -11,8 +11,12 @@ import hashlib
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from teraferry.builder.kit import locate_kit
 from tests.bench.data import BIN, FULL, Workshop
 from tests.bench.measure import MIB, peaks_of
 from tests.bench.site import BenchSite
@@ -36,7 +40,7 @@ def prove(record: Record) -> Outcome:
     for name, size in (("small", SMALL_BYTES), ("large", LARGE_BYTES)):
         if name not in record:
             record.tell(f"{size // MIB} MiB")
-            record.done(name, _in_folder(record, lambda folder, size=size: peaks(folder, size)))  # type: ignore[misc]
+            record.done(name, _in_folder(record, partial(peaks, size_bytes=size)))
     if "huge" not in record:
         record.tell("one entry above 8 GiB")
         record.done("huge", _in_folder(record, huge_entry))
@@ -44,7 +48,8 @@ def prove(record: Record) -> Outcome:
     grown = {work: large[work] - small[work] for work in small}
     most = max(*large.values(), *huge["peaks"].values())
     held = max(grown.values()) < DIFFERENCE_BUDGET_BYTES and most <= MEMORY_BUDGET_BYTES and huge["listed"]
-    said = f"at most {max(grown.values()) / MIB:.0f} MiB more for a bundle 64 times as large; never above {most / MIB:.0f} MiB"
+    more = max(grown.values()) / MIB
+    said = f"at most {more:.0f} MiB more for a bundle 64 times as large; never above {most / MIB:.0f} MiB"
     counts: dict[str, int | str] = {
         f"{work}, 64 MiB / 4 GiB": f"{small[work] / MIB:.0f} / {large[work] / MIB:.0f} MiB" for work in small
     }
@@ -79,8 +84,8 @@ def huge_entry(folder: Path) -> dict[str, object]:
     kit = folder / "terachat-4.2.0"
     built = peaks_of(shop.build_argv(project, kit)).memory_bytes
     (folder / "huge.bin").unlink()
-    shop.house.sign(_locate(kit), "release-1", "release-2")
-    verify = [BIN / "teraferry", "verify", kit, "--root", shop.root, "--quiet"]
+    shop.house.sign(locate_kit(kit), "release-1", "release-2")
+    verify: list[str | Path] = [BIN / "teraferry", "verify", kit, "--root", shop.root, "--quiet"]
     verified = peaks_of(verify).memory_bytes
     bundle = next(kit.glob("*.tar.gz"))
     listed = subprocess.run(["tar", "tvzf", bundle], capture_output=True, text=True, check=True).stdout
@@ -103,13 +108,7 @@ def write_huge(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _locate(kit: Path):  # type: ignore[no-untyped-def]
-    from teraferry.builder.kit import locate_kit
-
-    return locate_kit(kit)
-
-
-def _in_folder(record: Record, work):  # type: ignore[no-untyped-def]
+def _in_folder(record: Record, work: Callable[[Path], Any]) -> Any:
     shutil.rmtree(record.folder, ignore_errors=True)
     record.folder.mkdir(parents=True, mode=0o755)
     try:

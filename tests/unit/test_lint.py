@@ -18,7 +18,7 @@ def findings(text: str, name: str = "compose.yml") -> list[str]:
         lint.require_clean()
     except BuildError as error:
         found = error.facts["findings"]
-        return found if isinstance(found, list) else []
+        return [line for line in found if isinstance(line, str)] if isinstance(found, list) else []
     return []
 
 

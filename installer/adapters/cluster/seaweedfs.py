@@ -97,12 +97,15 @@ class SeaweedfsCluster:
         moving.change(node, "VolumeServerLeave", pb.VolumeServerLeaveRequest())
         self._wait_for(f"{node} out of the cluster", lambda now: node not in now.observation.nodes)
 
-    def rebalance(self) -> None:
-        """Drop the copies that ``drain`` made: one of each shard stays, the node's own. Idempotent.
+    def rebalance(self, *, home: str = "") -> None:
+        """Drop the copies that ``drain`` made: one of each shard stays, that of ``home``. Idempotent.
+
+        Shards that stayed elsewhere would leave the servers' maps wrong for good (``seaweedfs_maps``): reads of
+        data shards renew a map, and of parity shards there are none.
 
         A volume that a killed run left with a copy too many, or one too few, is repaired.
         """
-        home = self._drained[-1] if self._drained else ""
+        home = home or (self._drained[-1] if self._drained else "")
         with self._lock() as lock:
             placement = self._placement()
             for move in plan_drops(placement, home=home):

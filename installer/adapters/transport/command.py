@@ -46,6 +46,7 @@ for left in "$path".part.*; do
   if [ -e "$left" ] && ! kill -0 "${left##*.}" 2>/dev/null; then rm -f "$left"; fi
 done
 trap 'rm -f "$part"' EXIT
+trap '' PIPE
 ( umask 077; cat >"$part" ) || exit 74
 chmod "$mode" "$part"
 sync "$part" || exit 74
@@ -57,6 +58,7 @@ sync "$folder"
 """
 # The upload of an installer that was killed may still be ending here: it must not take our part file away
 # when it finds that its own is not whole, so each has its own, named by its process. A power cut leaves them.
+# PIPE: nobody may listen any more, which must not keep us from cleaning up.
 # 74: the node's disk would not take it. 75: other bytes arrived; their digest is printed.
 
 
@@ -90,7 +92,7 @@ class CommandTransport:
         except BaseException:
             # The script was ended before it could clean up after itself.
             with suppress(RefusedError):
-                self.run(["rm", "-f", f"{path}.part"])
+                self.run(["sh", "-c", 'rm -f "$1".part.*', "sh", path])
             raise
         if REACHED not in done.stderr:
             raise self._unreachable(_last_words(done))

@@ -54,18 +54,20 @@ if [ -f "$path" ] && [ ! -L "$path" ]; then
   old=$(digest_of <"$path"); old=${old%% *}
   if [ ! -f "$folder/$old" ]; then
     mkdir -p "$folder"
-    ln -f "$path" "$folder/.$old.part" 2>/dev/null || cp -p "$path" "$folder/.$old.part"
-    sync "$folder/.$old.part"
-    mv -f "$folder/.$old.part" "$folder/$old"
+    part=$folder/.$old.part.$$
+    ln -f "$path" "$part" 2>/dev/null || cp -p "$path" "$part"
+    sync "$part"
+    mv -f "$part" "$folder/$old"
     sync "$folder"
   fi
 fi
 [ -f "$folder/$digest" ] || exit 80
-ln -sfn "$(basename "$path").d/$digest" "$path.new"
-mv -fT "$path.new" "$path"
+ln -sfn "$(basename "$path").d/$digest" "$path.new.$$"
+mv -fT "$path.new.$$" "$path"
 sync "$(dirname "$path")"
 """
-# The old file is safe under its digest, and its name durable, before PATH lets go of it.
+# The old file is safe under its digest, and its name durable, before PATH lets go of it. Names of its own, since
+# what a killed installer had running here may still be at it when the next one comes.
 
 _STAGED = """
 [ -f "$1" ] || exit 80

@@ -1,0 +1,205 @@
+"""One install on one real cluster, killed 26 times with SIGKILL and typed again each time: it ends well.
+
+The kill points lie in every part of an install: verify, load, staging, and each kind of step. Two
+of them wait for the cluster itself: shards on two nodes at once, a node just emptied. Only the
+installer is killed; what it had running on the nodes lives on and meets the next installer.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from teraferry.installer.adapters.journal.file import FileJournal
+from teraferry.installer.execute import DONE, ENDED, STARTED, UNDONE
+from teraferry.installer.gates import judge_health
+from teraferry.installer.handover import digest_of_file
+from teraferry.installer.ports import ClusterObservation
+from tests.e2e.room import SOURCE, build_kit
+from tests.lab.clients import load_objects
+from tests.lab.rollable import cluster_from_site
+from tests.lab.secops import Answer, Secops
+from tests.lab.site import SITE_FILE, LabSite
+from tests.lab.watchers import Watchers
+from tests.lab.weed import weed_binary
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
+
+OLD_WEED, NEW_WEED = "4.47", "4.48"
+Holds = Callable[[ClusterObservation], bool]
+
+
+def is_doubled(observation: ClusterObservation) -> bool:
+    """Some shard is on line on two nodes: a drain or a rebalance is under way."""
+    return any(sum(map(len, group.holders.values())) > 14 for group in observation.stripe_groups)
+
+
+def is_empty(address: str) -> Holds:
+    return lambda seen: not any(address in group.holders for group in seen.stripe_groups)
+
+
+@dataclass(frozen=True)
+class Point:
+    """Kill when this JSON line was printed and this long has passed, or when the cluster looks so."""
+
+    line: Mapping[str, str]
+    after_seconds: float = 0.0
+    when: Holds | None = None
+
+    def is_line(self, line: Mapping[str, Any]) -> bool:
+        return all(line.get(name) == value for name, value in self.line.items())
+
+
+def phase(name: str, after_seconds: float = 0.0, when: Holds | None = None) -> Point:
+    return Point({"event": "phase", "phase": name}, after_seconds, when)
+
+
+def step(name: str, after_seconds: float = 0.0) -> Point:
+    return Point({"event": "step", "step": name}, after_seconds)
+
+
+POINTS = (
+    Point({"event": "trusted"}),
+    phase("verify"),
+    phase("verify", 0.05),
+    phase("check cluster health", 0.3),
+    Point({"event": "gate"}),
+    phase("load"),
+    phase("load", 0.05),
+    step("stage_file vol-1 bin/weed"),
+    phase("stage vol-1", 0.1),
+    phase("stage vol-2", 0.4),
+    phase("stage core-filer", 0.05),
+    step("check_cluster_health vol-1", 0.3),
+    phase("drain vol-1", 0.3),
+    phase("drain vol-1", when=is_doubled),
+    phase("patch vol-1", 0.05),
+    phase("rejoin vol-2"),
+    phase("rebalance after vol-2", 0.05),
+    phase("patch vol-3", 0.3),
+    phase("drain vol-4", when=is_empty("10.77.0.14:8080")),
+    phase("rejoin vol-4", 0.2),
+    phase("patch vol-5", 0.15),
+    phase("rebalance after vol-5", when=is_doubled),
+    step("check_cluster_health vol-6"),
+    phase("rejoin vol-6", 0.05),
+    phase("patch core-filer", 0.1),
+    step("wait_for_rebalance core-filer"),
+)
+
+
+@pytest.fixture(scope="module")
+def site(secops: Secops, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabSite]:
+    """A site of its own, healthy, with the root pinned."""
+    with LabSite(tmp_path_factory.mktemp("killed-site"), weed=weed_binary(OLD_WEED)) as site:
+        copy = site.etc / "root-from-paper.json"
+        copy.write_bytes(secops.root.read_bytes())
+        there = SITE_FILE.parent / copy.name
+        answer = site.type(*SOURCE, "trust", "pin", str(there), "--fingerprint", secops.fingerprint)
+        assert answer.status == 0, answer.stderr
+        yield site
+
+
+@pytest.fixture(scope="module")
+def kit(secops: Secops, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("killed-kit")
+    kit = build_kit(secops, folder, "4.9.0", program=weed_binary(NEW_WEED), layer_bytes=20_000_000)
+    secops.sign_fully(kit)
+    return kit
+
+
+def install_until(site: LabSite, there: Path, point: Point) -> bytes:
+    """Type ``install`` and kill it at ``point``; returns its last line when it ended before that."""
+    command = [*site.node.prefix, *site.argv(*SOURCE, "install", str(there), "--yes")]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    lines: queue.Queue[bytes | None] = queue.Queue()
+
+    def read() -> None:
+        for line in process.stdout or ():
+            lines.put(line)
+        lines.put(None)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    last = b"nothing"
+    try:
+        while (line := lines.get(timeout=300)) is not None:
+            last = line
+            if line.startswith(b"{") and point.is_line(json.loads(line)):
+                time.sleep(point.after_seconds)
+                wait_for(site, point.when)
+                break
+        was_alive = process.poll() is None and line is not None
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        reader.join()
+    return b"" if was_alive else last
+
+
+def wait_for(site: LabSite, when: Holds | None) -> None:
+    cluster = cluster_from_site(site.cluster)
+    give_up = time.monotonic() + 120
+    while when is not None and not when(cluster.observe()):
+        assert time.monotonic() < give_up, "the cluster never looked so"
+        time.sleep(0.02)
+
+
+def test_install_killed_26_times_on_a_real_cluster_ends_well(site: LabSite, kit: Path, tmp_path: Path) -> None:
+    objects = tmp_path / "objects.json"
+    load_objects(site.cluster, objects)
+    there = site.carry(kit)
+    began = time.monotonic()
+    with Watchers(site, objects, tmp_path / "watchers") as watchers:
+        for number, point in enumerate(POINTS, start=1):
+            ended = install_until(site, there, point)
+            assert not ended, f"it ended before kill point {number}, {point}: {ended!r}"
+            print(f"{time.monotonic() - began:4.0f} s: killed {number} at {point.line}", flush=True)
+        answer = site.type(*SOURCE, "install", str(there), "--yes")
+    print(f"ended after {time.monotonic() - began:.0f} s")
+    seen = watchers.reports()
+
+    assert answer.status == 0, (answer.result, answer.stderr)
+    assert answer.result["resumed"] is True
+    require_signed_everywhere(site)
+    require_each_step_done_once(site)
+    assert (seen["reader"]["failed"], seen["writer"]["failed"]) == (0, 0), (seen["reader"], seen["writer"])
+    assert seen["reader"]["ok"] > 0
+    assert seen["sampler"].get("samples_with_missing", 0) == 0
+    assert seen["sampler"]["samples"] > 0
+
+
+def require_signed_everywhere(site: LabSite) -> None:
+    wanted = digest_of_file(weed_binary(NEW_WEED))
+    rolled = [*site.cluster.volumes.values(), site.cluster.filer]
+    assert [service.running_digest() for service in rolled] == [wanted] * 7
+    addresses = frozenset(site.cluster.volume_address(name) for name in site.cluster.volumes)
+    health = judge_health(cluster_from_site(site.cluster).observe(), addresses, single_copies=True)
+    assert health.is_full, health.summary()
+    left = site.node.sh("true") + "".join(
+        service.node.sh(f"find {service.folder}/bin -name '*.part*' -o -name '*.new*'") for service in rolled
+    )
+    assert left == ""
+
+
+def require_each_step_done_once(site: LabSite) -> None:
+    verified: Answer = site.type(*SOURCE, "journal", "verify")
+    assert verified.status == 0, verified.stderr
+    entries = FileJournal(site.state / "journal.jsonl").replay()
+    assert [entry.event for entry in entries if entry.event in (STARTED, ENDED, UNDONE)] == [STARTED, ENDED]
+    done = Counter(entry.step for entry in entries if entry.event == DONE)
+    assert set(done.values()) == {1}
+    assert {f"wait_for_rebalance {name}" for name in (*site.cluster.volumes, "core-filer")} <= set(done)
