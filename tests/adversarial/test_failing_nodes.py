@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from teraferry.bundles.errors import OperatorNeededError, RefusedError, RolledBackError
+from teraferry.installer.execute import DONE, INTENT, UNDONE
 from tests.fakes.rollout_run import MODES, NODES, Kit, Site, broken_site, mended
 from tests.fakes.rollout_site import FILER, OLD, VOLUME_NODES, address_of, refused
 
@@ -63,6 +64,8 @@ def test_install_goes_on_when_the_node_that_failed_is_mended(tmp_path: Path, kit
 
     assert report.resumed
     assert site.problems() == []
+    patched = [entry.event for entry in site.entries() if entry.step == "patch_binary vol-3"]
+    assert patched == [INTENT, DONE, UNDONE, INTENT, DONE]
 
 
 @pytest.mark.parametrize("mode", MODES)

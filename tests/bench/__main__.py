@@ -51,7 +51,10 @@ def measure(folder: Path, sizes: Sizes, *, parts: frozenset[str]) -> list[Row]:
         if name in parts:
             began = time.monotonic()
             print(f"bench: {name} ...", file=sys.stderr, flush=True)
-            rows += steps[name]()
+            found = steps[name]()
+            # Told at once: a run that is stopped later has not been for nothing.
+            print(plain(found), file=sys.stderr, flush=True)
+            rows += found
             print(f"bench: {name} took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     return rows
 

@@ -123,7 +123,7 @@ def run_shell(script: str, **settings: Path | None) -> Run:
 class Peaks:
     """The most a process tree held."""
 
-    memory_bytes: int  # the sum of every process's VmHWM
+    memory_bytes: int  # the largest sum of VmHWM over the processes that lived at the same time
     disk_bytes: int  # in the watched folder, above what lay there before
 
 
@@ -132,17 +132,15 @@ def peaks_of(
 ) -> Peaks:
     """Run a command under watch; not for timing, since the watching costs something."""
     before = tree_bytes(watched) if watched else 0
-    most: dict[int, int] = {}
-    disk = 0
+    memory = disk = 0
     started = _start(argv, environment, None)
     while started.process.poll() is None:
-        for pid in tree_of(started.process.pid):
-            most[pid] = max(most.get(pid, 0), peak_bytes(pid))
+        memory = max(memory, sum(map(peak_bytes, tree_of(started.process.pid))))
         if watched:
             disk = max(disk, tree_bytes(watched) - before)
         time.sleep(SAMPLE_SECONDS)
     started.require(0)
-    return Peaks(sum(most.values()), disk)
+    return Peaks(memory, disk)
 
 
 def tree_of(pid: int) -> list[int]:

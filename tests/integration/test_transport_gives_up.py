@@ -14,7 +14,7 @@ from teraferry.installer.adapters.transport.command import CommandTransport
 pytestmark = [pytest.mark.real, pytest.mark.timeout(60)]
 
 # As nsenter does into another PID namespace: the process we started waits for the one that works.
-FORKING = ("sh", "-c", '"$@" <&0 & wait "$!"', "sh")
+FORKING = ("sh", "-c", 'exec 3<&0; "$@" <&3 & wait "$!"', "sh")
 
 
 def pieces_that_turn_bad() -> Iterator[bytes]:
