@@ -60,8 +60,8 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
     """Bring the release in ``bundle`` to the site, or go on with an install that was interrupted.
 
     1. Ask everything that can refuse: the version, the registry, the cluster's health.
-    2. Raise the trust floor and open the run: the first writes.
-    3. Load the images; tags last.
+    2. Bring every blob to the registry; nothing names them yet, so nothing has changed.
+    3. Raise the trust floor and open the run; then tag.
     4. Roll out. 5. Compare what runs with what was signed, and end the run.
 
     Raises:
@@ -78,13 +78,15 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
     parts.confirm(plan)
     run = unfinished.run if resumed and unfinished else f"{signed.product}-{signed.version}-{len(entries) + 1}"
     record = RunRecord(parts.journal, run=run, clock=parts.clock)
-    parts.accept_trust()  # 2
     if resumed:
         parts.progress.say("resumed", f"going on with run {run}, which was interrupted", run=run)
-    else:
+
+    def begin() -> None:
+        parts.accept_trust()
         _open(record, bundle, plan, baseline, unfinished)
+
     # A run that gave up needs the old version only, which is on the nodes.
-    load = LoadReport(0, 0, 0, 0, ()) if record.is_rolling_back() else _load(bundle, parts, record)  # 3
+    load = LoadReport(0, 0, 0, 0, ()) if record.is_rolling_back() else _load(bundle, parts, record, begin)  # 2, 3
     try:
         rolling.execute_rolling_update(plan, parts.rolling, record, baseline=baseline)  # 4
         _require_signed_digests_run(plan, parts)  # 5
@@ -154,8 +156,18 @@ def _has_touched(entries: Sequence[Entry], run: str) -> bool:
 def _open(
     record: RunRecord, bundle: VerifiedBundle, plan: Plan, baseline: Baseline, unfinished: OpenRun | None
 ) -> None:
+    """Write the run's first entries, each once."""
+    if not any(entry.event == STARTED for entry in record.entries()):
+        _start(record, bundle, plan, baseline, unfinished)
+    if not record.is_begun(LOAD):
+        record.note(INTENT, LOAD)
+
+
+def _start(
+    record: RunRecord, bundle: VerifiedBundle, plan: Plan, baseline: Baseline, unfinished: OpenRun | None
+) -> None:
     signed = bundle.release.bundle
-    if unfinished is not None:
+    if unfinished is not None and unfinished.run != record.run:
         record.note("run-superseded", superseded=unfinished.run)
     record.note(
         STARTED,
@@ -170,12 +182,16 @@ def _open(
     )
 
 
-def _load(bundle: VerifiedBundle, parts: InstallParts, record: RunRecord) -> LoadReport:
-    if not record.is_begun(LOAD):
-        record.note(INTENT, LOAD)
+def _load(bundle: VerifiedBundle, parts: InstallParts, record: RunRecord, begin: Callable[[], None]) -> LoadReport:
     report = load_images(
-        bundle, parts.registry, jobs=parts.jobs, progress=parts.progress, check_registry=parts.check_registry
+        bundle,
+        parts.registry,
+        jobs=parts.jobs,
+        progress=parts.progress,
+        check_registry=parts.check_registry,
+        before_tags=begin,
     )
+    begin()  # a bundle without images has no tags to begin before
     if not record.is_done(LOAD):
         record.note(DONE, LOAD, tags=list(report.tags), loaded_bytes=report.loaded_bytes)
     return report

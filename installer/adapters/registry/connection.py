@@ -31,8 +31,7 @@ from teraferry.installer.adapters.registry.answers import Answer
 from teraferry.installer.adapters.registry.settings import Credentials, RegistryEndpoint
 
 CONNECT_SECONDS: Final = 10
-ANSWER_SECONDS: Final = 60
-"""Longest silence we wait through for a small request."""
+ANSWER_SECONDS: Final = 60  # longest silence we wait through for a small request
 UPLOAD_ANSWER_SECONDS: Final = 300
 """Longest silence during an upload: a registry on a slow disk syncs many GB before it answers."""
 BACKOFF_SECONDS: Final = (0.3, 1.5)
