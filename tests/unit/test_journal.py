@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from teraferry.bundles.errors import OperatorNeededError, RefusedError
 from teraferry.bundles.limits import MAX_JOURNAL_LINE_BYTES
 from teraferry.installer.adapters.journal.file import FileJournal
 from teraferry.installer.journal import encode_entry, head_of, parse_chain, parse_entry
+from tests.lab.registry import tiny_disk
 
 
 def write_three(path: Path) -> list[bytes]:
@@ -67,11 +69,21 @@ def test_entry_of_the_longest_line_is_read_and_one_byte_more_is_refused(tmp_path
         parse_entry(1, longest.replace(b'"run":"r', b'"run":"rx'))
 
 
-def test_journal_says_so_when_its_disk_is_read_only(tmp_path: Path) -> None:
-    # A folder in the file's place gives the same refusal to root as a read-only disk.
-    (tmp_path / "journal.jsonl").mkdir()
+def test_journal_says_so_on_a_full_disk_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with tiny_disk(disk, size_bytes=16 * 1024):
+        write_three(disk / "journal.jsonl")
+        filler = disk / "filler"
+        with contextlib.suppress(OSError), filler.open("wb") as file:
+            file.write(b"x" * 64 * 1024)
+        journal = FileJournal(disk / "journal.jsonl")
 
-    with pytest.raises((RefusedError, OSError)) as refused:
-        FileJournal(tmp_path / "journal.jsonl").append(time_utc="t", run="r", event="e", facts={})
+        with pytest.raises(RefusedError) as refused:
+            for _ in range(100):
+                journal.append(time_utc="t", run="r", event="e", facts={"filler": "x" * 200})
+        filler.unlink()
+        kept = len(FileJournal(disk / "journal.jsonl").replay())
+        journal.append(time_utc="t", run="r", event="e", facts={})
 
-    assert isinstance(refused.value, (RefusedError, IsADirectoryError))
+        assert (refused.value.reference, refused.value.exit_status) == ("journal-not-writable", 44)
+        assert len(FileJournal(disk / "journal.jsonl").replay()) == kept + 1
