@@ -34,7 +34,7 @@ from tests.lab.site import SITE_FILE, LabSite
 from tests.lab.watchers import Watchers
 from tests.lab.weed import weed_binary
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.real, pytest.mark.prove, pytest.mark.timeout(1200)]
 
 OLD_WEED, NEW_WEED = "4.47", "4.48"
 Holds = Callable[[ClusterObservation], bool]

@@ -1,6 +1,6 @@
 """A whole install on a real cluster, killed at random points and typed again, many times over.
 
-Each round is the test ``tests/e2e/test_killed_for_real.py`` with a seed of its own; the suite runs one.
+Each round is the test ``tests/e2e/test_killed_for_real.py`` with a seed of its own; the suite does the same on fakes.
 """
 
 from __future__ import annotations

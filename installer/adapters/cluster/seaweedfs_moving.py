@@ -38,6 +38,9 @@ IN_FLIGHT_SECONDS: Final = 0.5
 COPY_ATTEMPTS: Final = 3
 READS_AT_ONCE: Final = 8
 
+RENEWALS: Final = 3
+"""Rounds of reading before a map that stays wrong is given up."""
+
 AND_AGAIN = "then type the same command again; it goes on from here."
 
 
@@ -185,9 +188,14 @@ def renew_maps(placement: Placement, node: str) -> None:
         for server, held in placement.holders(volume).items()
         if shard not in held
     ]
-    # A read may fail here, once a map: that is the error a client would have met.
-    call_all(reads, at_once=READS_AT_ONCE)
-    failed = call_all(reads, at_once=READS_AT_ONCE)
+    for _ in range(RENEWALS):
+        # A read may fail here, once a map: that is the error a client would have met.
+        call_all(reads, at_once=READS_AT_ONCE)
+        failed = call_all(reads, at_once=READS_AT_ONCE)
+        if not failed:
+            return
+        # A server that forgot too many places looks them up again, but not before this.
+        sleep_seconds(maps.SETTLE_SECONDS)
     if failed:
         raise refuse(
             "cannot-drain",
