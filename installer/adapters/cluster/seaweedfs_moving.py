@@ -188,22 +188,23 @@ def renew_maps(placement: Placement, node: str) -> None:
         for server, held in placement.holders(volume).items()
         if shard not in held
     ]
-    for _ in range(RENEWALS):
+    failed: list[str] = []
+    for earlier_rounds in range(RENEWALS):
+        if earlier_rounds:
+            # A server that forgot too many places looks them up again, but not before this.
+            sleep_seconds(maps.SETTLE_SECONDS)
         # A read may fail here, once a map: that is the error a client would have met.
         call_all(reads, at_once=READS_AT_ONCE)
         failed = call_all(reads, at_once=READS_AT_ONCE)
         if not failed:
             return
-        # A server that forgot too many places looks them up again, but not before this.
-        sleep_seconds(maps.SETTLE_SECONDS)
-    if failed:
-        raise refuse(
-            "cannot-drain",
-            f"node {node}: {len(failed)} of {len(reads)} reads failed ({failed[0]}), expected none to",
-            hint=f"Run `ec.scrub` in `weed shell`, repair what it names, {AND_AGAIN}",
-            node=node,
-            failed_reads=len(failed),
-        )
+    raise refuse(
+        "cannot-drain",
+        f"node {node}: {len(failed)} of {len(reads)} reads failed ({failed[0]}), expected none to",
+        hint=f"Run `ec.scrub` in `weed shell`, repair what it names, {AND_AGAIN}",
+        node=node,
+        failed_reads=len(failed),
+    )
 
 
 def _needles(placement: Placement, volume: int) -> dict[int, int]:
