@@ -15,10 +15,10 @@ from teraferry.bundles.system.console import Console, output_options, run_comman
 from teraferry.installer import cli_wiring as wiring
 from teraferry.installer.adapters.lock import site_lock
 from teraferry.installer.cli_wiring import Place
-from teraferry.installer.journal import head_of
+from teraferry.installer.rollout.journal import head_of
 
 if TYPE_CHECKING:
-    from teraferry.installer.plan import Plan
+    from teraferry.installer.rollout.plan import Plan
     from teraferry.installer.verify import VerifiedBundle
 
 PROGRAM = "teraferry-installer"
@@ -86,9 +86,9 @@ def verify(place: Place, console: Console, kit: Path) -> Result:
 @command("plan", help="Show what install would do, and what each gate sees now. Example: plan /media/stick/KIT")
 @KIT
 def plan(place: Place, console: Console, kit: Path) -> Result:
-    from teraferry.installer.foresee import foresee
-    from teraferry.installer.plan import plan_rolling
-    from teraferry.installer.runs import installed_version_of
+    from teraferry.installer.rollout.foresee import foresee
+    from teraferry.installer.rollout.plan import plan_rolling
+    from teraferry.installer.rollout.runs import installed_version_of
 
     strategy, site = wiring.open_site(place, kit, console)
     bundle = wiring.verify_kit(place, kit, console, whole=False)
@@ -107,7 +107,7 @@ def plan(place: Place, console: Console, kit: Path) -> Result:
 @click.option("--check-registry", is_flag=True, help="Read every blob back from the registry and compare its digest.")
 def install(place: Place, console: Console, kit: Path, *, yes: bool, check_registry: bool) -> Result:
     from teraferry.installer import install as service
-    from teraferry.installer.plan import plan_rolling
+    from teraferry.installer.rollout.plan import plan_rolling
     from teraferry.installer.verify import require_blobs
 
     _require_answerable(yes=yes)
@@ -145,7 +145,7 @@ def install(place: Place, console: Console, kit: Path, *, yes: bool, check_regis
 @KIT
 @click.option("--check-registry", is_flag=True, help="Read every blob back from the registry and compare its digest.")
 def load(place: Place, console: Console, kit: Path, *, check_registry: bool) -> Result:
-    from teraferry.installer.load import load_images
+    from teraferry.installer.images.load import load_images
 
     _, site = wiring.open_site(place, kit, console)
     with wiring.locked_site(place):

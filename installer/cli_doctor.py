@@ -11,9 +11,9 @@ from teraferry.bundles.progress import Progress
 from teraferry.bundles.system.clock import now_utc
 from teraferry.installer import cli_wiring as wiring
 from teraferry.installer.doctor import Probe, require_all_well, rows_of, run_probes
-from teraferry.installer.gates import judge_health
-from teraferry.installer.site import load_site
-from teraferry.installer.site_model import Node, Site
+from teraferry.installer.rollout.gates import judge_health
+from teraferry.installer.site.load import load_site
+from teraferry.installer.site.model import Node, Site
 from teraferry.keys.trust_store import Pinned
 from teraferry.keys.tuf_metadata import Root, parse_metadata
 

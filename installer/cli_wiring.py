@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from teraferry.bundles.digest import Buffer, Digest
     from teraferry.bundles.progress import Progress
     from teraferry.bundles.system.console import Console
-    from teraferry.installer.plan import Plan
     from teraferry.installer.ports import Cluster, NodeTransport, Registry, Workload
-    from teraferry.installer.rolling_parts import RollingParts
-    from teraferry.installer.site_model import Node, Site
-    from teraferry.installer.strategy import Strategy
+    from teraferry.installer.rollout.plan import Plan
+    from teraferry.installer.rollout.rolling_parts import RollingParts
+    from teraferry.installer.site.model import Node, Site
+    from teraferry.installer.site.strategy import Strategy
     from teraferry.installer.verify import VerifiedBundle
     from teraferry.keys.trust_store import TrustStore
 
@@ -61,8 +61,8 @@ def open_site(place: Place, kit: Path | None, progress: Progress) -> tuple[Strat
     Raises:
         UsageError: 2. RefusedError: ``tier-not-supported``, 40. BundleError: ``medium-unreadable``, 11.
     """
-    from teraferry.installer.site import load_site
-    from teraferry.installer.strategy import parse_environment_tier
+    from teraferry.installer.site.load import load_site
+    from teraferry.installer.site.strategy import parse_environment_tier
 
     parse_environment_tier(os.environ)
     if kit is not None:
@@ -83,7 +83,7 @@ def decide_tier(place: Place, kit: Path | None) -> Strategy:
     Raises:
         UsageError: 2. RefusedError: ``tier-not-supported``, 40.
     """
-    from teraferry.installer.site import decide_strategy
+    from teraferry.installer.site.load import decide_strategy
 
     strategy = decide_strategy(os.environ, place.site_file, kit=kit)
     if strategy.tier != "1":
@@ -143,7 +143,7 @@ def hand_over_when_newer(bundle: VerifiedBundle, kit: Path, place: Place, consol
         BundleError: ``installer-differs``, 10; ``medium-unreadable``, 11. RefusedError: ``installer-no-space``, 44.
     """
     from teraferry.bundles import layout
-    from teraferry.installer import handover
+    from teraferry.installer.program import handover
     from teraferry.installer.verify import kit_folder
 
     if not handover.needs_handover(bundle.release, os.environ):
@@ -158,14 +158,14 @@ def hand_over_when_newer(bundle: VerifiedBundle, kit: Path, place: Place, consol
 
 def forget_old_programs() -> None:
     """Remove what installer files of earlier visits unpacked here; the install is done without them."""
-    from teraferry.installer.unpacked import forget_old_trees, running_tree
+    from teraferry.installer.program.unpacked import forget_old_trees, running_tree
 
     forget_old_trees(running_tree(), os.environ)
 
 
 def build_date() -> datetime:
     """Return when this installer was built; a clock that is behind it is wrong."""
-    from teraferry.installer.built import built_at
+    from teraferry.installer.program.built import built_at
 
     return built_at()
 
@@ -228,7 +228,7 @@ def make_rolling(
     site: Site, plan: Plan, pieces: Callable[[Digest], Iterable[Buffer]], progress: Progress
 ) -> RollingParts:
     """Return the hands of a rolling update of ``site``."""
-    from teraferry.installer.rolling_parts import Patience, RollingParts
+    from teraferry.installer.rollout.rolling_parts import Patience, RollingParts
 
     cluster = make_cluster(site)
     table = site.cluster

@@ -17,15 +17,15 @@ from teraferry.bundles.digest import Digest
 from teraferry.bundles.errors import OperatorNeededError, RefusedError, RolledBackError
 from teraferry.bundles.manifest import Release
 from teraferry.bundles.progress import Progress
-from teraferry.installer import rolling
-from teraferry.installer.execute import DONE, ENDED, INTENT, STARTED, Clock, RunRecord
-from teraferry.installer.gates import Baseline, Health, baseline_of
-from teraferry.installer.journal import head_of
-from teraferry.installer.load import LoadReport, load_images
-from teraferry.installer.plan import DRAIN, PATCH, Plan
+from teraferry.installer.images.load import LoadReport, load_images
 from teraferry.installer.ports import Entry, Journal, Registry
-from teraferry.installer.rolling_parts import RollingParts, require_full_health
-from teraferry.installer.runs import OpenRun, installed_version_of, open_run_of
+from teraferry.installer.rollout import rolling
+from teraferry.installer.rollout.execute import DONE, ENDED, INTENT, STARTED, Clock, RunRecord
+from teraferry.installer.rollout.gates import Baseline, Health, baseline_of
+from teraferry.installer.rollout.journal import head_of
+from teraferry.installer.rollout.plan import DRAIN, PATCH, Plan
+from teraferry.installer.rollout.rolling_parts import RollingParts, require_full_health
+from teraferry.installer.rollout.runs import OpenRun, installed_version_of, open_run_of
 from teraferry.installer.verify import VerifiedBundle
 
 LOAD = "load_registry"

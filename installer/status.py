@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from teraferry.installer.execute import DONE, ENDED, FAILED, INTENT, ROLLBACK, STARTED, UNDONE
-from teraferry.installer.plan import DRAIN, PATCH, REBALANCE
 from teraferry.installer.ports import Entry
-from teraferry.installer.runs import installed_version_of, open_run_of
+from teraferry.installer.rollout.execute import DONE, ENDED, FAILED, INTENT, ROLLBACK, STARTED, UNDONE
+from teraferry.installer.rollout.plan import DRAIN, PATCH, REBALANCE
+from teraferry.installer.rollout.runs import installed_version_of, open_run_of
 
 ROLLBACK_PREFIX = "rollback "
 """Stands before the id of a step that brings a node back."""

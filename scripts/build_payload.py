@@ -20,7 +20,7 @@ from pathlib import Path
 
 from teraferry.builder.payload import EXECUTABLE_NAME, PayloadFacts, store_payload
 from teraferry.bundles.system.clock import now_utc
-from teraferry.installer.built import BUILD_DATE_FILE
+from teraferry.installer.program.built import BUILD_DATE_FILE
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BUILD = REPOSITORY / "build"
@@ -109,7 +109,7 @@ def freeze(built: datetime) -> Path:
     date_file.write_text(f"{int(built.timestamp())}\n")
     options = ["--noconfirm", "--log-level", "WARN", "--onedir", "--strip", "--name", EXECUTABLE_NAME]
     options += ["--distpath", str(work / "dist"), "--workpath", str(work), "--specpath", str(work)]
-    options += ["--paths", str(REPOSITORY), "--add-data", f"{date_file}:teraferry/installer"]
+    options += ["--paths", str(REPOSITORY), "--add-data", f"{date_file}:teraferry/installer/program"]
     for module in UNUSED:
         options += ["--exclude-module", module]
     call(str(ENVIRONMENT / "bin" / "pyinstaller"), *options, str(ENTRY))

@@ -9,7 +9,7 @@ import pytest
 
 from teraferry.bundles import layout
 from teraferry.bundles.errors import BundleError
-from teraferry.installer.handover import digest_of_file, take_over_copy
+from teraferry.installer.program.handover import digest_of_file, take_over_copy
 from teraferry.keys.trusted import TrustedRelease
 from tests.lab.house import House
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from teraferry.bundles.errors import OperatorNeededError, RefusedError, RolledBackError
-from teraferry.installer.execute import DONE, INTENT, UNDONE
+from teraferry.installer.rollout.execute import DONE, INTENT, UNDONE
 from tests.fakes.rollout_run import MODES, NODES, Kit, Site, broken_site, mended
 from tests.fakes.rollout_site import FILER, OLD, VOLUME_NODES, address_of, refused
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from teraferry.bundles.errors import RefusedError, RolledBackError, TeraFerryError
-from teraferry.installer.execute import STARTED
+from teraferry.installer.rollout.execute import STARTED
 from tests.fakes.rollout_run import MODES, Kit, Site, broken_site, mended
 from tests.fakes.rollout_site import OLD, Life, address_of
 

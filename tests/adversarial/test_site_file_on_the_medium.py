@@ -11,8 +11,8 @@ import pytest
 
 from teraferry.bundles.errors import UsageError
 from teraferry.bundles.limits import MAX_SITE_TOML_BYTES
-from teraferry.installer.mounts import is_removable, mount_of, parse_mounts
-from teraferry.installer.site_file import read_site_file
+from teraferry.installer.site.file import read_site_file
+from teraferry.installer.site.mounts import is_removable, mount_of, parse_mounts
 
 NOBODY = 65534
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from teraferry.installer.adapters.journal.file import FileJournal
-from teraferry.installer.journal import encode_entry
+from teraferry.installer.rollout.journal import encode_entry
 
 
 def append(path: Path, event: str) -> None:

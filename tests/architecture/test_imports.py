@@ -18,7 +18,12 @@ MAY_IMPORT = {
 PURE = (
     *("bundles/digest.py", "bundles/manifest.py", "bundles/index.py", "bundles/layout.py", "bundles/limits.py"),
     *("bundles/oci.py", "bundles/errors.py", "bundles/progress.py", "keys/threshold.py", "keys/trust.py"),
-    *("installer/gates.py", "installer/plan.py", "installer/journal.py", "installer/strategy.py"),
+    *(
+        "installer/rollout/gates.py",
+        "installer/rollout/plan.py",
+        "installer/rollout/journal.py",
+        "installer/site/strategy.py",
+    ),
 )
 IMPURE = {"os", "io", "pathlib", "subprocess", "socket", "ssl", "tempfile", "random", "time", "logging"}
 

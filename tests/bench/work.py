@@ -24,7 +24,7 @@ from teraferry.bundles.system.clock import now_utc
 from teraferry.installer.adapters.registry.distribution import open_registry
 from teraferry.installer.adapters.registry.settings import RegistrySettings
 from teraferry.installer.cli_wiring import LOAD_CONNECTIONS
-from teraferry.installer.load import load_images
+from teraferry.installer.images.load import load_images
 from teraferry.installer.verify import VerifiedBundle
 from teraferry.keys.metadata import read_metadata
 from teraferry.keys.trust import verify_release

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from teraferry.bundles.errors import RefusedError
-from teraferry.installer.gates import judge_health
 from teraferry.installer.ports import Cluster, ClusterObservation
+from teraferry.installer.rollout.gates import judge_health
 from tests.fakes.cluster import FakeCluster
 from tests.lab.clients import load_objects
 from tests.lab.nodes import Lab, wait_until

@@ -22,10 +22,10 @@ from typing import Any
 import pytest
 
 from teraferry.installer.adapters.journal.file import FileJournal
-from teraferry.installer.execute import DONE, ENDED, STARTED, UNDONE
-from teraferry.installer.gates import judge_health
-from teraferry.installer.handover import digest_of_file
 from teraferry.installer.ports import ClusterObservation
+from teraferry.installer.program.handover import digest_of_file
+from teraferry.installer.rollout.execute import DONE, ENDED, STARTED, UNDONE
+from teraferry.installer.rollout.gates import judge_health
 from tests.e2e.room import SOURCE, build_kit
 from tests.lab.clients import load_objects
 from tests.lab.rollable import cluster_from_site

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from teraferry.installer.journal import encode_entry, next_entry, parse_chain
 from teraferry.installer.ports import Entry
+from teraferry.installer.rollout.journal import encode_entry, next_entry, parse_chain
 
 
 class MemoryJournal:

@@ -15,12 +15,12 @@ from teraferry.bundles.digest import Digest, digest_of
 from teraferry.bundles.manifest import File, Manifest, encode_manifest
 from teraferry.bundles.progress import Silent
 from teraferry.installer.adapters.journal.file import FileJournal
-from teraferry.installer.execute import DONE, ENDED, INTENT, UNDONE
-from teraferry.installer.gates import judge_health
 from teraferry.installer.install import InstallParts, InstallReport, install
-from teraferry.installer.plan import Plan, Target, plan_targets
 from teraferry.installer.ports import Entry, Journal
-from teraferry.installer.rolling_parts import Patience, RollingParts
+from teraferry.installer.rollout.execute import DONE, ENDED, INTENT, UNDONE
+from teraferry.installer.rollout.gates import judge_health
+from teraferry.installer.rollout.plan import Plan, Target, plan_targets
+from teraferry.installer.rollout.rolling_parts import Patience, RollingParts
 from teraferry.installer.verify import VerifiedBundle
 from teraferry.keys.trusted import Floor, TrustedRelease
 from tests.fakes.journal import MemoryJournal

@@ -14,7 +14,7 @@ from teraferry.bundles.errors import BundleError, Fact, RefusedError
 from teraferry.bundles.progress import Silent
 from teraferry.installer.adapters.registry.distribution import DistributionRegistry, open_registry
 from teraferry.installer.adapters.registry.settings import RegistrySettings
-from teraferry.installer.load import LoadReport, load_images
+from teraferry.installer.images.load import LoadReport, load_images
 from tests.fakes.memory_bundle import MemoryBundle, make_bundle, noise
 from tests.fakes.registry import FakeRegistry
 from tests.lab.registry import LabRegistry

@@ -15,7 +15,7 @@ from teraferry.bundles.errors import BundleError, RefusedError
 from teraferry.bundles.progress import Silent
 from teraferry.installer.adapters.registry.distribution import open_registry
 from teraferry.installer.adapters.registry.settings import RegistrySettings
-from teraferry.installer.load import LoadReport, load_images
+from teraferry.installer.images.load import LoadReport, load_images
 from tests.fakes.memory_bundle import MemoryBundle, MemoryReader, make_bundle, noise
 from tests.lab.lying_proxy import Exchange, LyingProxy
 from tests.lab.registry import LabRegistry, free_port, make_authority, tiny_disk

@@ -16,7 +16,7 @@ from teraferry.bundles.manifest import encode_manifest
 from teraferry.bundles.progress import Silent
 from teraferry.installer.adapters.registry.distribution import open_registry
 from teraferry.installer.adapters.registry.settings import RegistrySettings
-from teraferry.installer.load import LoadReport, load_images
+from teraferry.installer.images.load import LoadReport, load_images
 from tests.fakes.hostile_archive import HostileEntry, hostile_bundle
 from tests.fakes.memory_bundle import MemoryBundle, ReadBundle, make_bundle, noise
 from tests.fakes.small_bundle import signed_facts, sources_of

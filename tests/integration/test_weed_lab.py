@@ -25,7 +25,7 @@ from teraferry.installer.adapters.cluster import seaweedfs_pb2 as pb
 from teraferry.installer.adapters.cluster.seaweedfs_rpc import MASTER, call
 from teraferry.installer.adapters.transport.command import CommandTransport
 from teraferry.installer.adapters.workload.binary import BinaryWorkload
-from teraferry.installer.gates import judge_health
+from teraferry.installer.rollout.gates import judge_health
 from tests.lab.clients import load_objects
 from tests.lab.nodes import Lab, wait_until
 from tests.lab.rollable import FromSite, cluster_from_site

@@ -307,7 +307,7 @@ class Demo:
 
 
 def weed_digest(version: str) -> str:
-    from teraferry.installer.handover import digest_of_file
+    from teraferry.installer.program.handover import digest_of_file
 
     return digest_of_file(weed_binary(version))
 

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from teraferry.builder.recipe import Recipe, parse_recipe
-from teraferry.installer import site_model
-from teraferry.installer.site import parse_site
+from teraferry.installer.site import model as site_model
+from teraferry.installer.site.load import parse_site
 from teraferry.keys.uri import parse_key_uri
 
 REPOSITORY = Path(__file__).parents[2]

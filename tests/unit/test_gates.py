@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from teraferry.installer.gates import Baseline, judge_health
 from teraferry.installer.ports import ClusterObservation, ReplicatedVolume, StripeGroup
+from teraferry.installer.rollout.gates import Baseline, judge_health
 
 NODES = frozenset(f"10.0.0.{n}:8080" for n in range(11, 17))
 

@@ -12,7 +12,7 @@ from teraferry.builder.kit import locate_kit
 from teraferry.bundles import layout
 from teraferry.bundles.digest import digest_of
 from teraferry.bundles.errors import BundleError, RefusedError
-from teraferry.installer.handover import (
+from teraferry.installer.program.handover import (
     COPIES,
     HANDED_OVER,
     RUNNING_FILE,

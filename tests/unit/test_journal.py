@@ -10,7 +10,7 @@ import pytest
 from teraferry.bundles.errors import OperatorNeededError, RefusedError
 from teraferry.bundles.limits import MAX_JOURNAL_LINE_BYTES
 from teraferry.installer.adapters.journal.file import FileJournal
-from teraferry.installer.journal import encode_entry, head_of, parse_chain, parse_entry
+from teraferry.installer.rollout.journal import encode_entry, head_of, parse_chain, parse_entry
 from tests.lab.registry import tiny_disk
 
 

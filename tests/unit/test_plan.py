@@ -7,9 +7,9 @@ import pytest
 from teraferry.bundles.digest import digest_of
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.manifest import File, Manifest, Release
-from teraferry.installer.plan import Plan, plan_rolling, reverse_targets
-from teraferry.installer.site import parse_site
-from teraferry.installer.site_model import Site
+from teraferry.installer.rollout.plan import Plan, plan_rolling, reverse_targets
+from teraferry.installer.site.load import parse_site
+from teraferry.installer.site.model import Site
 
 HEAD = """\
 [site]

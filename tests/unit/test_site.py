@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from teraferry.bundles.errors import UsageError
-from teraferry.installer.addresses import is_loopback, parse_address, registry_endpoint
-from teraferry.installer.site import decide_strategy, load_site, load_site_tier, parse_site
-from teraferry.installer.site_model import Site
-from teraferry.installer.strategy import Kind
+from teraferry.installer.site.addresses import is_loopback, parse_address, registry_endpoint
+from teraferry.installer.site.load import decide_strategy, load_site, load_site_tier, parse_site
+from teraferry.installer.site.model import Site
+from teraferry.installer.site.strategy import Kind
 
 SITE = """\
 [site]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from teraferry.installer.adapters.journal.file import FileJournal
-from teraferry.installer.execute import DONE, ENDED, FAILED, INTENT, STARTED, UNDONE
+from teraferry.installer.rollout.execute import DONE, ENDED, FAILED, INTENT, STARTED, UNDONE
 from teraferry.installer.status import Status, status_of
 
 Line = tuple[str, str, dict[str, object]]  # event, step, facts

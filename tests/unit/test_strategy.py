@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from teraferry.bundles.errors import UsageError
-from teraferry.installer.strategy import Kind, detect_deployment_strategy
+from teraferry.installer.site.strategy import Kind, detect_deployment_strategy
 
 
 @pytest.mark.parametrize("word", ["1", "tier1", "sme", "personal", "TIER1", " sme ", "Personal\n"])

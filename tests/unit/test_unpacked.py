@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from teraferry.bundles import layout
-from teraferry.installer.unpacked import HANDED_OVER_BY, forget_old_trees, running_tree
+from teraferry.installer.program.unpacked import HANDED_OVER_BY, forget_old_trees, running_tree
 
 
 @pytest.fixture

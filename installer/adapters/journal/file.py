@@ -8,8 +8,8 @@ from pathlib import Path
 
 from teraferry.bundles.errors import OperatorNeededError, RefusedError
 from teraferry.bundles.system.durable import sync_directory
-from teraferry.installer.journal import encode_entry, next_entry, parse_chain
 from teraferry.installer.ports import Entry
+from teraferry.installer.rollout.journal import encode_entry, next_entry, parse_chain
 
 
 class FileJournal:

@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from teraferry.bundles.errors import UsageError
-from teraferry.installer.addresses import is_loopback
+from teraferry.installer.site.addresses import is_loopback
 
 MAX_PASSWORD_FILE_BYTES: Final = 4096
 """A password is one line; anything longer is the wrong file."""

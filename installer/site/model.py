@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from teraferry.bundles.model import Model
-from teraferry.installer.addresses import parse_address, registry_endpoint
+from teraferry.installer.site.addresses import parse_address, registry_endpoint
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 """Names of sites and nodes stand in file names, journal lines and terminals: nothing to escape, bounded."""

@@ -15,7 +15,7 @@ from typing import Final
 
 from teraferry.bundles.errors import Fact, UsageError
 from teraferry.bundles.limits import MAX_SITE_TOML_BYTES
-from teraferry.installer.mounts import MOUNT_TABLE, OWNERLESS, is_removable, mount_of, parse_mounts
+from teraferry.installer.site.mounts import MOUNT_TABLE, OWNERLESS, is_removable, mount_of, parse_mounts
 
 ROOT_UID: Final = 0
 

@@ -12,12 +12,12 @@ from dataclasses import replace
 
 from teraferry.bundles.digest import Buffer, Digest
 from teraferry.bundles.errors import RefusedError
-from teraferry.installer import plan as planning
-from teraferry.installer.execute import UNDONE, Action, RunRecord
-from teraferry.installer.gates import Baseline
-from teraferry.installer.plan import Plan, Step, Target
 from teraferry.installer.ports import ClusterObservation, Workload
-from teraferry.installer.rolling_parts import RollingParts, judge_now, require_full_health, wait_while_moving
+from teraferry.installer.rollout import plan as planning
+from teraferry.installer.rollout.execute import UNDONE, Action, RunRecord
+from teraferry.installer.rollout.gates import Baseline
+from teraferry.installer.rollout.plan import Plan, Step, Target
+from teraferry.installer.rollout.rolling_parts import RollingParts, judge_now, require_full_health, wait_while_moving
 
 START_SECONDS = 120.0
 """How long a started node may take to be in the cluster with the right digest running."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from teraferry.bundles.digest import Buffer, Digest
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.progress import Progress
-from teraferry.installer.gates import Baseline, Health, judge_health
 from teraferry.installer.ports import Cluster, Workload
+from teraferry.installer.rollout.gates import Baseline, Health, judge_health
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from teraferry.bundles.errors import Fact, UsageError
-from teraferry.installer.site_model import Site
+from teraferry.installer.site.model import Site
 
 Where = tuple[str | int, ...]
 """The way to a field: ``("node", 1, "address")``."""

@@ -8,10 +8,10 @@ from pathlib import PurePosixPath
 from typing import TypeVar
 
 from teraferry.bundles.errors import UsageError
-from teraferry.installer.addresses import MAX_PORT, is_loopback, parse_address, registry_endpoint
-from teraferry.installer.site_model import GRPC_PORT_OFFSET, Deploy, Site, Transport
-from teraferry.installer.site_text import SiteText, Where
-from teraferry.installer.strategy import parse_tier
+from teraferry.installer.site.addresses import MAX_PORT, is_loopback, parse_address, registry_endpoint
+from teraferry.installer.site.model import GRPC_PORT_OFFSET, Deploy, Site, Transport
+from teraferry.installer.site.strategy import parse_tier
+from teraferry.installer.site.text import SiteText, Where
 
 _Parsed = TypeVar("_Parsed")
 

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 from teraferry.bundles.digest import Digest
 from teraferry.bundles.errors import OperatorNeededError, RolledBackError, TeraFerryError
-from teraferry.installer import plan as planning
-from teraferry.installer.execute import ROLLBACK, UNDONE, RunRecord, execute
-from teraferry.installer.gates import Baseline
-from teraferry.installer.plan import Plan
-from teraferry.installer.rolling_parts import RollingParts, check_cluster_health
-from teraferry.installer.rolling_steps import START_SECONDS, RollingSteps
+from teraferry.installer.rollout import plan as planning
+from teraferry.installer.rollout.execute import ROLLBACK, UNDONE, RunRecord, execute
+from teraferry.installer.rollout.gates import Baseline
+from teraferry.installer.rollout.plan import Plan
+from teraferry.installer.rollout.rolling_parts import RollingParts, check_cluster_health
+from teraferry.installer.rollout.rolling_steps import START_SECONDS, RollingSteps
 
 
 def execute_rolling_update(plan: Plan, parts: RollingParts, record: RunRecord, *, baseline: Baseline) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from teraferry.bundles.digest import Digest
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.manifest import File, Manifest
-from teraferry.installer.site_model import Deploy, Node, Site
+from teraferry.installer.site.model import Deploy, Node, Site
 
 STAGE = "stage_file"
 CHECK = "check_cluster_health"

@@ -25,7 +25,7 @@ from teraferry.bundles.errors import BundleError, RefusedError
 from teraferry.bundles.limits import MAX_INSTALLER_BYTES
 from teraferry.bundles.system.durable import durable_replace
 from teraferry.bundles.system.process import clean_environment
-from teraferry.installer.unpacked import HANDED_OVER_BY, running_tree
+from teraferry.installer.program.unpacked import HANDED_OVER_BY, running_tree
 from teraferry.keys.trusted import SignedFile, TrustedRelease
 
 RUNNING_FILE: Final = "TERAFERRY_INSTALLER_FILE"

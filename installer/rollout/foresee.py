@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from teraferry.bundles.errors import RefusedError
+from teraferry.installer.images.load import blob_tasks, plan_images
 from teraferry.installer.install import require_upgrade_allowed
-from teraferry.installer.load import blob_tasks, plan_images
-from teraferry.installer.plan import Plan
 from teraferry.installer.ports import Registry
-from teraferry.installer.rolling_parts import RollingParts, judge_now
+from teraferry.installer.rollout.plan import Plan
+from teraferry.installer.rollout.rolling_parts import RollingParts, judge_now
 from teraferry.installer.verify import VerifiedBundle
 
 

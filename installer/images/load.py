@@ -21,8 +21,8 @@ from teraferry.bundles.layout import BLOB_PREFIX, blob_name
 from teraferry.bundles.limits import MAX_IMAGE_MANIFEST_BYTES
 from teraferry.bundles.manifest import Manifest
 from teraferry.bundles.progress import Progress
-from teraferry.installer.load_blobs import BlobLoader, BlobTask, StreamsBlobs, run_together
-from teraferry.installer.load_plan import Document, ImagePlan, plan_image
+from teraferry.installer.images.blobs import BlobLoader, BlobTask, StreamsBlobs, run_together
+from teraferry.installer.images.plan import Document, ImagePlan, plan_image
 from teraferry.installer.ports import Registry
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from teraferry.installer.execute import ENDED, STARTED
 from teraferry.installer.ports import Entry
+from teraferry.installer.rollout.execute import ENDED, STARTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from datetime import datetime
 
 from teraferry.bundles.errors import TeraFerryError
 from teraferry.bundles.progress import Progress
-from teraferry.installer.plan import Step
 from teraferry.installer.ports import Entry, Journal
+from teraferry.installer.rollout.plan import Step
 
 Clock = Callable[[], datetime]
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from teraferry.bundles.errors import UsageError
-from teraferry.installer.site_file import read_site_file
-from teraferry.installer.site_model import ClusterTable, Credentials, Deploy, Node, RegistryTable, Site, Transport
-from teraferry.installer.site_rules import require_sound
-from teraferry.installer.site_text import SiteText
-from teraferry.installer.strategy import Strategy, detect_deployment_strategy, parse_environment_tier
+from teraferry.installer.site.file import read_site_file
+from teraferry.installer.site.model import ClusterTable, Credentials, Deploy, Node, RegistryTable, Site, Transport
+from teraferry.installer.site.rules import require_sound
+from teraferry.installer.site.strategy import Strategy, detect_deployment_strategy, parse_environment_tier
+from teraferry.installer.site.text import SiteText
 
 __all__ = [
     "ClusterTable",
