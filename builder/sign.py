@@ -17,7 +17,6 @@ from datetime import datetime, timedelta
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from teraferry.builder.describe import BuiltBundle, describe_bundle
-from teraferry.builder.evidence import encode_evidence
 from teraferry.builder.kit import Kit
 from teraferry.builder.signed_kit import (
     compose_bundle,
@@ -35,11 +34,13 @@ from teraferry.bundles.limits import MAX_METADATA_BYTES
 from teraferry.bundles.progress import Progress
 from teraferry.bundles.system.durable import write_durably
 from teraferry.keys.ceremony import require_production
+from teraferry.keys.evidence import encode_evidence
 from teraferry.keys.metadata import read_capped, read_metadata
 from teraferry.keys.release_facts import read_bundle
+from teraferry.keys.root_chain import verify_pinned_root
 from teraferry.keys.signers import KeyRing, KeySigner
 from teraferry.keys.threshold import distinct_signers
-from teraferry.keys.trust import verify_pinned_root, verify_release
+from teraferry.keys.trust import verify_release
 from teraferry.keys.trust_folder import TrustFolder
 from teraferry.keys.trusted import Floor, Notice
 from teraferry.keys.tuf_metadata import T, is_signed_by, materials_of, parse_metadata, product_of, signed_bytes

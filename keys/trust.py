@@ -24,6 +24,7 @@ from teraferry.bundles.index import SignedBundle
 from teraferry.bundles.layout import SNAPSHOT, TARGETS
 from teraferry.bundles.limits import MAX_ROOT_ROTATIONS
 from teraferry.keys.release_facts import read_bundle, read_targets
+from teraferry.keys.root_chain import metadata_disagrees, verify_next_root
 from teraferry.keys.threshold import threshold_not_met
 from teraferry.keys.trusted import Floor, MetadataFiles, Notice, TrustedRelease
 from teraferry.keys.tuf_metadata import (
@@ -113,20 +114,6 @@ def verify_release(files: MetadataFiles, *, trusted_root: bytes, floor: Floor, n
     )
 
 
-def verify_pinned_root(root_bytes: bytes) -> Metadata[Root]:
-    """Return a root that is about to be pinned: whole, ours, and signed by its own threshold.
-
-    Who it belongs to is not decided here: that is what the fingerprint is for.
-
-    Raises:
-        TrustError: ``threshold-not-met``, 20; ``signature-undecided``, 23; ``metadata-unreadable``, 24.
-    """
-    root = parse_metadata(Root, root_bytes, what="root")
-    product_of(root.signed)
-    require_signed(root.signed, "root", root)
-    return root
-
-
 def _last_root(
     roots: Mapping[int, bytes], trusted: Metadata[Root], trusted_bytes: bytes
 ) -> tuple[Metadata[Root], bytes]:
@@ -135,17 +122,7 @@ def _last_root(
         content = roots.get(number)
         if content is None:
             break
-        what = f"{number}.root.json"
-        successor = parse_metadata(Root, content, what=what)
-        # Signed by the old keys first: only then is anything in it, its own keys included, looked at.
-        require_signed(trusted.signed, "root", successor)
-        require_signed(successor.signed, "root", successor)
-        if successor.signed.version != number:
-            raise _disagrees(what, f"version {successor.signed.version}", f"version {number}")
-        product = product_of(trusted.signed)
-        if product_of(successor.signed) != product:
-            raise _disagrees(what, f"product {product_of(successor.signed)}", f"product {product}")
-        trusted, trusted_bytes = successor, content
+        trusted, trusted_bytes = verify_next_root(trusted, content), content
     return trusted, trusted_bytes
 
 
@@ -161,18 +138,18 @@ def _require_role(kind: type[T], content: bytes | None, root: Root) -> tuple[Met
 def _require_agreement(files: MetadataFiles, timestamp: Timestamp, snapshot: Snapshot, targets: Targets) -> None:
     listed = snapshot.meta.get(TARGETS)
     if listed is None:
-        raise _disagrees(SNAPSHOT, "no entry for targets.json", "one")
+        raise metadata_disagrees(SNAPSHOT, "no entry for targets.json", "one")
     for name, entry, version, content in (
         (SNAPSHOT, timestamp.snapshot_meta, snapshot.version, files.snapshot),
         (TARGETS, listed, targets.version, files.targets),
     ):
         if version != entry.version:
-            raise _disagrees(name, f"version {version}", f"the signed version {entry.version}")
+            raise metadata_disagrees(name, f"version {version}", f"the signed version {entry.version}")
         try:
             # We sign versions only, but a length or digest that is signed holds too.
             entry.verify_length_and_hashes(content or b"")
         except LengthOrHashMismatchError as error:
-            raise _disagrees(name, str(error), "the signed length and digest") from error
+            raise metadata_disagrees(name, str(error), "the signed length and digest") from error
 
 
 def _require_product(bundle: SignedBundle, product: str) -> None:
@@ -266,16 +243,6 @@ def _older(what: str, found: int, lowest: int, *, hint: str) -> TrustError:
         hint=hint,
         exit_status=22,
         facts={"what": what, "found": found, "expected": lowest},
-    )
-
-
-def _disagrees(what: str, found: str, expected: str) -> TrustError:
-    return TrustError(
-        "metadata-disagrees",
-        f"metadata {what}: {found}, expected {expected}",
-        hint="The files of two kits may be mixed on this medium: copy the whole kit again from its source.",
-        exit_status=24,
-        facts={"file": what, "found": found, "expected": expected},
     )
 
 
