@@ -37,10 +37,9 @@ from teraferry.keys.ceremony import require_production
 from teraferry.keys.evidence import encode_evidence
 from teraferry.keys.metadata import read_capped, read_metadata
 from teraferry.keys.release_facts import read_bundle
-from teraferry.keys.root_chain import verify_pinned_root
 from teraferry.keys.signers import KeyRing, KeySigner
 from teraferry.keys.threshold import distinct_signers
-from teraferry.keys.trust import verify_release
+from teraferry.keys.trust import verify_pinned_root, verify_release
 from teraferry.keys.trust_folder import TrustFolder
 from teraferry.keys.trusted import Floor, Notice
 from teraferry.keys.tuf_metadata import T, is_signed_by, materials_of, parse_metadata, product_of, signed_bytes

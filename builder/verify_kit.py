@@ -19,8 +19,7 @@ from teraferry.bundles.manifest import parse_manifest
 from teraferry.bundles.progress import Progress
 from teraferry.keys.checksums import require_checksum_signatures, require_checksums
 from teraferry.keys.metadata import read_metadata
-from teraferry.keys.root_chain import verify_pinned_root
-from teraferry.keys.trust import verify_release
+from teraferry.keys.trust import verify_pinned_root, verify_release
 from teraferry.keys.trusted import Floor, TrustedRelease
 from teraferry.keys.tuf_metadata import parse_metadata
 

@@ -18,8 +18,8 @@ from tuf.api.metadata import Role as TufRole
 from teraferry.bundles.errors import BuildError, Fact, UsageError
 from teraferry.bundles.manifest import Product
 from teraferry.keys.public_keys import is_checkable_by_dgst, material_of
-from teraferry.keys.root_chain import verify_pinned_root
 from teraferry.keys.signers import KeyRing, KeySigner
+from teraferry.keys.trust import verify_pinned_root
 from teraferry.keys.trust_folder import TrustFolder, TrustState
 from teraferry.keys.tuf_metadata import CUSTOM, signed_bytes
 

@@ -1,73 +1,55 @@
-"""The chain of roots: how one root hands its trust to the next. Pure.
+"""Follow the chain of roots: how a site that missed years of changes finds out who may sign today. Pure.
 
-Only the first link is pinned by a person; each later one is believed because the keys of the one
-before it signed it, and its own keys did too.
+A visit may be the first in years, and people and tokens have changed meanwhile. Each root was signed by
+those who were trusted before it, so the pinned one leads to the last, however little the two have in common.
 
-Source: TUF specification 1.0, section 5.3.
+Source: TUF specification 1.0, 5.3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from tuf.api.metadata import Metadata, Root
 
 from teraferry.bundles.errors import TrustError
+from teraferry.bundles.limits import MAX_ROOT_ROTATIONS
 from teraferry.keys.tuf_metadata import parse_metadata, product_of, require_signed
 
 
-def verify_pinned_root(root_bytes: bytes) -> Metadata[Root]:
-    """Return a root that is about to be pinned: whole, ours, and signed by its own threshold.
+def follow_roots(
+    roots: Mapping[int, bytes], trusted: Metadata[Root], trusted_bytes: bytes
+) -> tuple[Metadata[Root], bytes]:
+    """Return the last root of the chain that begins at ``trusted``, and its bytes.
 
-    Who it belongs to is not decided here: that is what the fingerprint is for.
-
-    Raises:
-        TrustError: ``threshold-not-met``, 20; ``signature-undecided``, 23; ``metadata-unreadable``, 24.
-    """
-    root = parse_metadata(Root, root_bytes, what="root")
-    product_of(root.signed)
-    require_signed(root.signed, "root", root)
-    return root
-
-
-def verify_next_root(trusted: Metadata[Root], content: bytes) -> Metadata[Root]:
-    """Return the root in ``content``, which must be the successor of ``trusted``.
+    Every link is signed by the threshold of the one before it and by its own, is numbered one
+    higher and is of the same product.
 
     Raises:
-        TrustError: ``threshold-not-met``, 20; ``signature-invalid``, 20; ``signature-undecided``, 23;
-            ``metadata-unreadable``, 24; ``metadata-disagrees``, 24.
+        TrustError: ``threshold-not-met``, ``signature-invalid``, 20; ``signature-undecided``, 23;
+            ``metadata-unreadable``, ``metadata-disagrees``, 24.
     """
-    number = trusted.signed.version + 1
-    what = f"{number}.root.json"
-    successor = parse_metadata(Root, content, what=what)
-    # Signed by the old keys first: only then is anything in it, its own keys included, looked at.
-    require_signed(trusted.signed, "root", successor)
-    require_signed(successor.signed, "root", successor)
-    if successor.signed.version != number:
-        raise metadata_disagrees(what, f"version {successor.signed.version}", f"version {number}")
-    product = product_of(trusted.signed)
-    if product_of(successor.signed) != product:
-        raise metadata_disagrees(what, f"product {product_of(successor.signed)}", f"product {product}")
-    return successor
+    first = trusted.signed.version
+    for number in range(first + 1, first + 1 + MAX_ROOT_ROTATIONS):
+        content = roots.get(number)
+        if content is None:
+            break
+        what = f"{number}.root.json"
+        successor = parse_metadata(Root, content, what=what)
+        # Signed by the old keys first: only then is anything in it, its own keys included, looked at.
+        require_signed(trusted.signed, "root", successor)
+        require_signed(successor.signed, "root", successor)
+        if successor.signed.version != number:
+            raise disagrees(what, f"version {successor.signed.version}", f"version {number}")
+        product = product_of(trusted.signed)
+        if product_of(successor.signed) != product:
+            raise disagrees(what, f"product {product_of(successor.signed)}", f"product {product}")
+        trusted, trusted_bytes = successor, content
+    return trusted, trusted_bytes
 
 
-def verify_roots(contents: Sequence[bytes]) -> list[Metadata[Root]]:
-    """Return every root of a chain, the first one first; who that one belongs to is not decided here.
-
-    Args:
-        contents: At least one root; each later one is the successor of the one before it.
-
-    Raises:
-        TrustError: See ``verify_pinned_root`` and ``verify_next_root``.
-    """
-    roots = [verify_pinned_root(contents[0])]
-    for content in contents[1:]:
-        roots.append(verify_next_root(roots[-1], content))
-    return roots
-
-
-def metadata_disagrees(what: str, found: str, expected: str) -> TrustError:
-    """Return the refusal of a document that contradicts another one."""
+def disagrees(what: str, found: str, expected: str) -> TrustError:
+    """Return the refusal of files that do not belong together."""
     return TrustError(
         "metadata-disagrees",
         f"metadata {what}: {found}, expected {expected}",

@@ -22,9 +22,8 @@ from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestam
 from teraferry.bundles.errors import TrustError
 from teraferry.bundles.index import SignedBundle
 from teraferry.bundles.layout import SNAPSHOT, TARGETS
-from teraferry.bundles.limits import MAX_ROOT_ROTATIONS
 from teraferry.keys.release_facts import read_bundle, read_targets
-from teraferry.keys.root_chain import metadata_disagrees, verify_next_root
+from teraferry.keys.root_chain import disagrees, follow_roots
 from teraferry.keys.threshold import threshold_not_met
 from teraferry.keys.trusted import Floor, MetadataFiles, Notice, TrustedRelease
 from teraferry.keys.tuf_metadata import (
@@ -80,7 +79,7 @@ def verify_release(files: MetadataFiles, *, trusted_root: bytes, floor: Floor, n
         raise _older("root", root.signed.version, floor.root_version, hint=_HINT_NEWER_KIT)
     pinned = root.signed
     # (2)
-    root, root_bytes = _last_root(files.roots, root, trusted_root)
+    root, root_bytes = follow_roots(files.roots, root, trusted_root)
     # (3)
     targets, signers = _require_role(Targets, files.targets, root.signed)
     snapshot, _ = _require_role(Snapshot, files.snapshot, root.signed)
@@ -114,16 +113,18 @@ def verify_release(files: MetadataFiles, *, trusted_root: bytes, floor: Floor, n
     )
 
 
-def _last_root(
-    roots: Mapping[int, bytes], trusted: Metadata[Root], trusted_bytes: bytes
-) -> tuple[Metadata[Root], bytes]:
-    for _ in range(MAX_ROOT_ROTATIONS):
-        number = trusted.signed.version + 1
-        content = roots.get(number)
-        if content is None:
-            break
-        trusted, trusted_bytes = verify_next_root(trusted, content), content
-    return trusted, trusted_bytes
+def verify_pinned_root(root_bytes: bytes) -> Metadata[Root]:
+    """Return a root that is about to be pinned: whole, ours, and signed by its own threshold.
+
+    Who it belongs to is not decided here: that is what the fingerprint is for.
+
+    Raises:
+        TrustError: ``threshold-not-met``, 20; ``signature-undecided``, 23; ``metadata-unreadable``, 24.
+    """
+    root = parse_metadata(Root, root_bytes, what="root")
+    product_of(root.signed)
+    require_signed(root.signed, "root", root)
+    return root
 
 
 def _require_role(kind: type[T], content: bytes | None, root: Root) -> tuple[Metadata[T], list[str]]:
@@ -138,18 +139,18 @@ def _require_role(kind: type[T], content: bytes | None, root: Root) -> tuple[Met
 def _require_agreement(files: MetadataFiles, timestamp: Timestamp, snapshot: Snapshot, targets: Targets) -> None:
     listed = snapshot.meta.get(TARGETS)
     if listed is None:
-        raise metadata_disagrees(SNAPSHOT, "no entry for targets.json", "one")
+        raise disagrees(SNAPSHOT, "no entry for targets.json", "one")
     for name, entry, version, content in (
         (SNAPSHOT, timestamp.snapshot_meta, snapshot.version, files.snapshot),
         (TARGETS, listed, targets.version, files.targets),
     ):
         if version != entry.version:
-            raise metadata_disagrees(name, f"version {version}", f"the signed version {entry.version}")
+            raise disagrees(name, f"version {version}", f"the signed version {entry.version}")
         try:
             # We sign versions only, but a length or digest that is signed holds too.
             entry.verify_length_and_hashes(content or b"")
         except LengthOrHashMismatchError as error:
-            raise metadata_disagrees(name, str(error), "the signed length and digest") from error
+            raise disagrees(name, str(error), "the signed length and digest") from error
 
 
 def _require_product(bundle: SignedBundle, product: str) -> None:

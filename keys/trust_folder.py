@@ -26,7 +26,7 @@ from teraferry.bundles.model import Model
 from teraferry.bundles.system.durable import sync_directory, write_durably
 from teraferry.keys.metadata import read_capped
 from teraferry.keys.public_keys import encode_pem
-from teraferry.keys.root_chain import verify_pinned_root
+from teraferry.keys.trust import verify_pinned_root
 
 STATE: Final = "trust.json"
 KEYS_DIR: Final = "keys"

@@ -26,7 +26,7 @@ from teraferry.bundles.manifest import Product
 from teraferry.bundles.model import Model
 from teraferry.bundles.system.durable import sync_directory, write_durably
 from teraferry.keys.metadata import read_capped
-from teraferry.keys.root_chain import verify_pinned_root
+from teraferry.keys.trust import verify_pinned_root
 from teraferry.keys.trusted import Floor, TrustedRelease
 from teraferry.keys.tuf_metadata import fingerprint_of, product_of
 
