@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from teraferry.bundles.errors import RefusedError, UsageError
 from teraferry.bundles.system.clock import now_utc
-from teraferry.bundles.system.console import Console, output_options, run_command, run_program
+from teraferry.bundles.system.console import Console, run_program
 from teraferry.installer import cli_wiring as wiring
 from teraferry.installer.adapters.lock import site_lock
+from teraferry.installer.cli_command import Result, command, main_group
 from teraferry.installer.cli_wiring import Place
 from teraferry.installer.rollout.journal import head_of
 
@@ -21,59 +21,10 @@ if TYPE_CHECKING:
     from teraferry.installer.rollout.plan import Plan
     from teraferry.installer.verify import VerifiedBundle
 
+__all__ = ["main", "main_group"]
+
 PROGRAM = "teraferry-installer"
-DEFAULT_SITE_FILE = Path("/etc/teraferry/site.toml")
-DEFAULT_STATE = Path("/var/lib/teraferry")
-
-Result = Mapping[str, object]
 KIT = click.argument("kit", type=click.Path(path_type=Path))
-
-
-def place_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command ``--site`` and ``--state``; both may stand before the command as well."""
-    site = click.option(
-        "--site", type=click.Path(path_type=Path), help=f"The site file; {DEFAULT_SITE_FILE} by default."
-    )
-    state = click.option("--state", type=click.Path(path_type=Path), help=f"State folder; {DEFAULT_STATE} by default.")
-    return site(state(output_options(function)))
-
-
-@click.group(help="Verify a kit, load it into the local registry and roll it out. Example: install /media/stick/KIT")
-@click.option("--site", type=click.Path(path_type=Path), help=f"The site file; {DEFAULT_SITE_FILE} by default.")
-@click.option("--state", type=click.Path(path_type=Path), help=f"State folder; {DEFAULT_STATE} by default.")
-@click.pass_context
-def main_group(context: click.Context, site: Path | None, state: Path | None) -> None:
-    """Hold what stands before the command."""
-    context.obj = Place(site or DEFAULT_SITE_FILE, state or DEFAULT_STATE)
-
-
-def command(name: str, *, help: str, group: click.Group | None = None) -> Callable[..., Any]:
-    """Make a click command of ``function(place, console, **arguments)``; its result is printed, its errors told."""
-    title = name if group is None else f"{group.name} {name}"
-
-    def decorate(function: Callable[..., Result]) -> click.Command:
-        @click.pass_context
-        def callback(
-            context: click.Context,
-            /,
-            *,
-            site: Path | None,
-            state: Path | None,
-            json: bool,
-            quiet: bool,
-            **arguments: Any,
-        ) -> int:
-            outer: Place = context.find_object(Place) or Place(DEFAULT_SITE_FILE, DEFAULT_STATE)
-            place = Place(site or outer.site_file, state or outer.state)
-            console = Console.from_environment(json=json, quiet=quiet)
-            return run_command(title, console, lambda: function(place, console, **arguments))
-
-        callback.__click_params__ = list(getattr(function, "__click_params__", []))  # type: ignore[attr-defined]
-        made = click.command(name, help=help)(place_options(callback))
-        (group or main_group).add_command(made)
-        return made
-
-    return decorate
 
 
 @command("verify", help="Read every byte of KIT and check it; changes nothing. Example: verify /media/stick/KIT")
