@@ -8,7 +8,9 @@ Source: ``docs/format-1.md``, section "Reading".
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 
@@ -28,7 +30,7 @@ from teraferry.bundles.member_reading import (
 )
 from teraferry.bundles.progress import Progress
 from teraferry.bundles.verified_chunks import NEW_COPY_HINT, BundleFile, ReadAt, VerifiedChunks
-from teraferry.bundles.whole_check import HeaderSweep, check_chunks, check_whole
+from teraferry.bundles.whole_check import HeaderSweep, PassingBytes, check_chunks, check_whole, chunks_in_order
 
 
 class BundleReader:
@@ -178,23 +180,27 @@ class BundleReader:
         entry = self._row(name)
         digest = StreamDigest()
         held: list[memoryview] = []
-        for views in self._content(entry):  # 1, 2, 3
+        for views in self._content(entry, self._chunks):  # 1, 2, 3
             if held:
                 yield held
             held = views
             for view in views if not receiver_digests else ():
                 digest.update(view)
-        if not receiver_digests and digest.digest() != entry.digest:  # 4
-            raise self._place(entry).refusal(
-                "entry-digest-mismatch", found=digest.digest(), expected=entry.digest, offset=entry.offset_bytes
-            )
+        if not receiver_digests:
+            self._require_digest(entry, digest)  # 4
         if held:
             yield held
 
-    def _content(self, entry: IndexEntry) -> Iterator[list[memoryview]]:
+    def _require_digest(self, entry: IndexEntry, content: StreamDigest) -> None:
+        if content.digest() != entry.digest:
+            raise self._place(entry).refusal(
+                "entry-digest-mismatch", found=content.digest(), expected=entry.digest, offset=entry.offset_bytes
+            )
+
+    def _content(self, entry: IndexEntry, chunks: VerifiedChunks | PassingBytes) -> Iterator[list[memoryview]]:
         """Yield the content a member at a time, without padding; ends only where the row ends."""
         start, end = entry.offset_bytes, entry.offset_bytes + entry.compressed_bytes
-        cursor = Cursor(self._chunks.views(start, end), self._place(entry), offset_bytes=start)
+        cursor = Cursor(chunks.views(start, end), self._place(entry), offset_bytes=start)
         require_header(cursor, entry.name, plain_bytes=entry.plain_bytes, mtime=self._mtime)
         left = entry.plain_bytes
         for count in content_member_lengths(entry.plain_bytes):
@@ -228,6 +234,30 @@ class BundleReader:
                 facts={"file": str(self._path), "found": found, "expected": self._signed.digest},
             )
         return found
+
+    def verify_contents(self, progress: Progress) -> Digest:
+        """Read the file once, every entry to its digest, and return the digest of the whole for the caller to compare.
+
+        1. Each chunk matches its signed digest, in one thread; the whole is digested in another.
+        2. Each entry is read from these bytes as ``stream_vectors`` does, with its limits, and kept nowhere.
+
+        Raises:
+            BundleError: 10 or 11; what ``stream_vectors`` raises.
+        """
+        whole = StreamDigest()
+        with closing(chunks_in_order(self._chunks, whole=whole, progress=progress)) as passing:  # 1
+            chunks = PassingBytes(passing)
+            for entry in self.index.entries:  # 2
+                content = StreamDigest()
+                for views in self._content(entry, chunks):
+                    for view in views:
+                        content.update(view)
+                self._require_digest(entry, content)
+            # Entries end where the chunks do; asked once more, the last chunk is in the digest of the whole.
+            deque(passing, maxlen=0)
+        whole.update(self._index_raw)
+        progress.advance(len(self._index_raw))
+        return whole.digest()
 
     def verify_chunks(self, progress: Progress, *, jobs: int = 2) -> None:
         """Read the file once and compare every chunk, without the digest of the whole.

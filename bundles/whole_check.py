@@ -1,4 +1,4 @@
-"""Every byte of a bundle read once and compared: the work of ``verify``.
+"""Every byte of a bundle read once and compared: the work of ``verify`` and of ``sign``.
 
 The medium is read in one thread, chunks are digested in others, and the whole-file digest in a lane of its own,
 all from the same bytes in memory.
@@ -7,8 +7,9 @@ all from the same bytes in memory.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import Final
 
 from teraferry.bundles.digest import Digest, StreamDigest
@@ -71,27 +72,55 @@ def check_whole(chunks: VerifiedChunks, sweep: HeaderSweep, *, tail: bytes, prog
         BundleError: 10 or 11.
     """
     whole = StreamDigest()
-    flight: deque[tuple[int, bytes, Future[None], Future[None]]] = deque()
-
-    def retire() -> None:
-        number, chunk, compared, digested = flight.popleft()
-        compared.result()
-        sweep.check(number * CHUNK_BYTES, chunk)
-        digested.result()
-        progress.advance(len(chunk))
-
-    with ThreadPoolExecutor(1, "chunk-digest") as chunk_lane, ThreadPoolExecutor(1, "whole-digest") as whole_lane:
-        for number in range(chunks.count):
-            if len(flight) >= _IN_FLIGHT:
-                retire()
-            chunk = chunks.unverified_chunk(number)
-            compared = chunk_lane.submit(chunks.require, number, chunk)
-            flight.append((number, chunk, compared, whole_lane.submit(whole.update, chunk)))
-        while flight:
-            retire()
+    with closing(chunks_in_order(chunks, whole=whole, progress=progress)) as passing:
+        for start, chunk in passing:
+            sweep.check(start, chunk)
     whole.update(tail)
     progress.advance(len(tail))
     return whole.digest()
+
+
+def chunks_in_order(
+    chunks: VerifiedChunks, *, whole: StreamDigest, progress: Progress
+) -> Generator[tuple[int, bytes], None, None]:
+    """Yield every chunk with its offset, once it matched; after the last one ``whole`` has digested them all.
+
+    Raises:
+        BundleError: 10 or 11.
+    """
+    flight: deque[tuple[int, bytes, Future[None], Future[None]]] = deque()
+    with ThreadPoolExecutor(1, "chunk-digest") as chunk_lane, ThreadPoolExecutor(1, "whole-digest") as whole_lane:
+        number = 0
+        while number < chunks.count or flight:
+            if number < chunks.count and len(flight) < _IN_FLIGHT:
+                chunk = chunks.unverified_chunk(number)
+                compared = chunk_lane.submit(chunks.require, number, chunk)
+                flight.append((number, chunk, compared, whole_lane.submit(whole.update, chunk)))
+                number += 1
+                continue
+            ready, chunk, compared, digested = flight.popleft()
+            compared.result()
+            yield ready * CHUNK_BYTES, chunk
+            digested.result()
+            progress.advance(len(chunk))
+
+
+class PassingBytes:
+    """The verified bytes of ``chunks_in_order`` for a reader that asks for them from front to back, each once."""
+
+    def __init__(self, passing: Iterator[tuple[int, bytes]]) -> None:
+        self._passing = passing
+        self._start = 0
+        self._chunk = b""
+
+    def views(self, start: int, end: int) -> Iterator[memoryview]:
+        """Yield the bytes from ``start`` up to ``end``, a chunk at a time; see ``VerifiedChunks.views``."""
+        while start < end:
+            while start >= self._start + len(self._chunk):
+                self._start, self._chunk = next(self._passing)
+            view = memoryview(self._chunk)[start - self._start : end - self._start]
+            yield view
+            start += len(view)
 
 
 def check_chunks(chunks: VerifiedChunks, *, jobs: int, progress: Progress) -> None:

@@ -16,25 +16,15 @@ from typing import Protocol
 
 from teraferry.bundles.digest import Digest, digest_of
 from teraferry.bundles.errors import RefusedError
-from teraferry.bundles.index import Index
-from teraferry.bundles.layout import BLOB_PREFIX, blob_name
-from teraferry.bundles.limits import MAX_IMAGE_MANIFEST_BYTES
+from teraferry.bundles.image_plan import Document, ImagePlan, ReadsDocuments, plan_images
 from teraferry.bundles.manifest import Manifest
 from teraferry.bundles.progress import Progress
 from teraferry.installer.images.blobs import BlobLoader, BlobTask, StreamsBlobs, run_together
-from teraferry.installer.images.plan import Document, ImagePlan, plan_image
 from teraferry.installer.ports import Registry
 
 
-class ReadsBundle(StreamsBlobs, Protocol):
+class ReadsBundle(StreamsBlobs, ReadsDocuments, Protocol):
     """What loading needs of a bundle reader: bytes that were verified before they are handed out."""
-
-    @property
-    def index(self) -> Index:
-        """The verified index."""
-
-    def read_entry(self, name: str, *, limit_bytes: int) -> bytes:
-        """Return one small entry whole."""
 
 
 class LoadableBundle(Protocol):
@@ -80,11 +70,11 @@ def load_images(
         before_tags: Called once when all bytes are there, before the first tag; raises to leave nothing tagged.
 
     Raises:
-        BundleError: 10 or 11, from the plan (``load_plan``) or from the reader.
+        BundleError: 10 or 11, from the plan (``image_plan``) or from the reader.
         RefusedError: 44, one of the ``registry-...`` references.
     """
     # (1)
-    plans = plan_images(bundle)
+    plans = plan_images(bundle.manifest, bundle.reader)
     if not plans:
         return LoadReport(0, 0, 0, 0, ())
     # (2)
@@ -101,27 +91,6 @@ def load_images(
         before_tags()
     tags = tuple(_tag(registry, plan, progress) for plan in plans)
     return LoadReport(loader.loaded_bytes, loader.skipped_bytes, loader.blobs_loaded, loader.blobs_skipped, tags)
-
-
-def plan_images(bundle: LoadableBundle) -> tuple[ImagePlan, ...]:
-    """Return what every image of the bundle needs in the registry; reads small documents only.
-
-    Raises:
-        BundleError: See ``load_plan.plan_image``.
-    """
-    lengths = {
-        "sha256:" + entry.name.removeprefix(BLOB_PREFIX): entry.plain_bytes
-        for entry in bundle.reader.index.entries
-        if entry.name.startswith(BLOB_PREFIX)
-    }
-
-    def read_document(digest: Digest) -> bytes:
-        return bundle.reader.read_entry(blob_name(digest), limit_bytes=MAX_IMAGE_MANIFEST_BYTES)
-
-    tag = bundle.manifest.release.version
-    return tuple(
-        plan_image(image, tag=tag, lengths=lengths, read_document=read_document) for image in bundle.manifest.images
-    )
 
 
 def blob_tasks(plans: Sequence[ImagePlan]) -> tuple[BlobTask, ...]:

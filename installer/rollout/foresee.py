@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from teraferry.bundles.errors import RefusedError
-from teraferry.installer.images.load import blob_tasks, plan_images
+from teraferry.bundles.image_plan import plan_images
+from teraferry.installer.images.load import blob_tasks
 from teraferry.installer.install import require_upgrade_allowed
 from teraferry.installer.ports import Registry
 from teraferry.installer.rollout.plan import Plan
@@ -46,7 +47,7 @@ def foresee(
         "steps": [step.text for step in plan.steps],
         "nodes": list(plan.nodes),
         "stays": list(plan.stays),
-        "registry_bytes": sum(task.length_bytes for task in blob_tasks(plan_images(bundle))),
+        "registry_bytes": sum(task.length_bytes for task in blob_tasks(plan_images(bundle.manifest, bundle.reader))),
         "node_bytes": plan.upload_bytes,
         "state_free_bytes": shutil.disk_usage(state).free if state.exists() else None,
         "installed": installed,

@@ -1,7 +1,7 @@
 """A signer who signs whatever lies in the kit: real keys, real metadata, a hostile bundle.
 
-``builder sign`` looks before it signs and refuses most of these bundles. A site must not count on
-that, so the same release keys sign the bare facts here.
+``builder sign`` looks before it signs and refuses these bundles. A site must not count on that, so
+the same release keys sign the bare facts here.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from teraferry.bundles import layout
 from teraferry.bundles.archive_reader import BundleReader
-from teraferry.bundles.digest import digest_of
+from teraferry.bundles.digest import Digest, digest_of
 from teraferry.bundles.errors import BundleError
 from teraferry.bundles.progress import Silent
 from tests.fakes.small_bundle import SmallBundle, documents, write_small_bundle
@@ -90,13 +91,14 @@ def test_reader_streams_to_several_threads_at_once(bundle: SmallBundle) -> None:
         assert list(read) == list(BLOBS * 4)
 
 
-def test_verify_whole_returns_the_digest_of_the_file(bundle: SmallBundle) -> None:
+@pytest.mark.parametrize("way", [BundleReader.verify_whole, BundleReader.verify_contents])
+def test_verify_returns_the_digest_of_the_file(bundle: SmallBundle, way: Callable[..., Digest]) -> None:
     with BundleReader(bundle.path, bundle.signed) as reader:
-        assert reader.verify_whole(Silent()) == digest_of(bundle.path.read_bytes())
+        assert way(reader, Silent()) == digest_of(bundle.path.read_bytes())
 
 
-@pytest.mark.parametrize("way", ["whole", "chunks"])
-def test_verify_counts_every_byte_of_the_file_once(bundle: SmallBundle, way: str) -> None:
+@pytest.mark.parametrize("way", [BundleReader.verify_whole, BundleReader.verify_contents, BundleReader.verify_chunks])
+def test_verify_counts_every_byte_of_the_file_once(bundle: SmallBundle, way: Callable[..., object]) -> None:
     class Counting(Silent):
         total = 0
 
@@ -105,12 +107,13 @@ def test_verify_counts_every_byte_of_the_file_once(bundle: SmallBundle, way: str
 
     progress = Counting()
     with BundleReader(bundle.path, bundle.signed) as reader:
-        reader.verify_whole(progress) if way == "whole" else reader.verify_chunks(progress, jobs=1)
+        way(reader, progress)
 
     assert progress.total == bundle.signed.length_bytes
 
 
-def test_verify_whole_reads_each_byte_once(bundle: SmallBundle) -> None:
+@pytest.mark.parametrize("way", [BundleReader.verify_whole, BundleReader.verify_contents])
+def test_verify_reads_each_byte_once(bundle: SmallBundle, way: Callable[..., Digest]) -> None:
     raw = bundle.path.read_bytes()
     ranges: list[tuple[int, int]] = []
 
@@ -119,7 +122,7 @@ def test_verify_whole_reads_each_byte_once(bundle: SmallBundle) -> None:
         return raw[offset : offset + count]
 
     with BundleReader(bundle.path, bundle.signed, read_at=read_at) as reader:
-        reader.verify_whole(Silent())
+        way(reader, Silent())
 
     starts, ends = zip(*sorted(ranges), strict=True)
     assert (*starts[1:], len(raw)) == ends
@@ -182,7 +185,7 @@ def test_medium_that_cannot_be_read_is_told_apart_from_a_bad_bundle(bundle: Smal
         return raw[offset : offset + count]
 
     with BundleReader(bundle.path, bundle.signed, read_at=read_at) as reader:
-        for work in (reader.verify_whole, reader.verify_chunks):
+        for work in (reader.verify_whole, reader.verify_contents, reader.verify_chunks):
             with pytest.raises(BundleError) as caught:
                 work(Silent())
             assert (caught.value.reference, caught.value.exit_status) == ("medium-unreadable", 11)

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from teraferry.bundles.digest import Digest, digest_of
 from teraferry.bundles.errors import BundleError
-from teraferry.bundles.limits import MAX_ENTRIES
-from teraferry.bundles.manifest import Image
+from teraferry.bundles.index import Index
+from teraferry.bundles.layout import BLOB_PREFIX, blob_name
+from teraferry.bundles.limits import MAX_ENTRIES, MAX_IMAGE_MANIFEST_BYTES
+from teraferry.bundles.manifest import Image, Manifest
 
 MAX_DOCUMENT_DEPTH: Final = 4
 """An index in an index in an index: nobody has seen more; bounds the walk."""
@@ -65,6 +67,41 @@ class _ImageDocument(msgspec.Struct, rename="camel", frozen=True):
     manifests: tuple[_Descriptor, ...] | None = None
     config: _Descriptor | None = None
     layers: tuple[_Descriptor, ...] = ()
+
+
+class ReadsDocuments(Protocol):
+    """Hands out small entries of a bundle whose bytes were verified."""
+
+    @property
+    def index(self) -> Index:
+        """The verified index."""
+
+    def read_entry(self, name: str, *, limit_bytes: int) -> bytes:
+        """Return one small entry whole."""
+
+
+def plan_images(manifest: Manifest, reader: ReadsDocuments) -> tuple[ImagePlan, ...]:
+    """Return what every image of a bundle needs in the registry; reads small documents only.
+
+    Raises:
+        BundleError: See ``plan_image``, and what the reader raises.
+    """
+    lengths = blob_lengths(reader.index)
+
+    def read_document(digest: Digest) -> bytes:
+        return reader.read_entry(blob_name(digest), limit_bytes=MAX_IMAGE_MANIFEST_BYTES)
+
+    tag = manifest.release.version
+    return tuple(plan_image(image, tag=tag, lengths=lengths, read_document=read_document) for image in manifest.images)
+
+
+def blob_lengths(index: Index) -> dict[Digest, int]:
+    """Return the plain length of every blob in ``index``."""
+    return {
+        "sha256:" + entry.name.removeprefix(BLOB_PREFIX): entry.plain_bytes
+        for entry in index.entries
+        if entry.name.startswith(BLOB_PREFIX)
+    }
 
 
 def plan_image(

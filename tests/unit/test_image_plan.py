@@ -10,8 +10,8 @@ import pytest
 
 from teraferry.bundles.digest import Digest, digest_of
 from teraferry.bundles.errors import BundleError
+from teraferry.bundles.image_plan import MAX_DOCUMENT_DEPTH, ImagePlan, plan_image
 from teraferry.bundles.manifest import Image
-from teraferry.installer.images.plan import MAX_DOCUMENT_DEPTH, ImagePlan, plan_image
 from tests.fakes.memory_bundle import INDEX_TYPE, MANIFEST_TYPE, MemoryReader, make_bundle, noise
 
 LAYERS = [noise(1000, seed=1), noise(2000, seed=2)]
