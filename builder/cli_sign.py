@@ -55,7 +55,8 @@ def _sign_result(
 ) -> Mapping[str, object]:
     # Imported where used: python-tuf, PKCS#11 and jinja2 cost every other command its start.
     from teraferry.builder.kit import locate_kit
-    from teraferry.builder.sign import SigningRoom, sign_kit
+    from teraferry.builder.sign import sign_kit
+    from teraferry.builder.signing_room import SigningRoom
     from teraferry.keys.signers import KeyRing
     from teraferry.keys.trust_folder import TrustFolder
 

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tuf.api.metadata import Metadata, Root
 
 from teraferry.builder.kit import Kit, locate_kit
-from teraferry.builder.sign import SigningOutcome, SigningRoom, sign_kit
+from teraferry.builder.sign import SigningOutcome, sign_kit
+from teraferry.builder.signing_room import SigningRoom
 from teraferry.builder.verify_kit import verify_kit
 from teraferry.bundles import layout
 from teraferry.bundles.archive_writer import write_archive
