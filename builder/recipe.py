@@ -86,6 +86,9 @@ def parse_recipe(text: str, *, file: str) -> Recipe:
         place = re.search(r"at line (\d+)", str(error))
         line = int(place.group(1)) if place else len(text.splitlines())
         raise _refusal("recipe-syntax", f"{error}, expected TOML", file=file, line=line) from error
+    except ValueError as error:
+        # What tomllib lets through from Python: thousands of digits.
+        raise _refusal("recipe-syntax", "a number with too many digits, expected TOML", file=file, line=1) from error
     except RecursionError as error:
         raise _refusal(
             "recipe-syntax", "nested too deeply, expected the tables of a release", file=file, line=1

@@ -105,7 +105,8 @@ def parse_tar_header(content: bytes) -> UnverifiedTarHeader:
         content: One block or three, as ``encode_tar_header`` writes them.
 
     Raises:
-        ValueError: Not a ustar header with a right sum, or not a whole number of blocks.
+        ValueError: Not a ustar header with a right sum, not a whole number of blocks, or a time that
+            ``encode_tar_header`` would not write.
     """
     if len(content) not in (BLOCK_BYTES, MAX_HEADER_BYTES):
         raise ValueError(f"{len(content)} bytes, expected {BLOCK_BYTES} or {MAX_HEADER_BYTES}")
@@ -121,7 +122,10 @@ def parse_tar_header(content: bytes) -> UnverifiedTarHeader:
         records = _parse_records(content[BLOCK_BYTES : BLOCK_BYTES + _octal(content[124:136])])
         name = records.get(b"path", name)
         size_bytes = int(records.get(b"size", b"%d" % size_bytes))
-    return UnverifiedTarHeader(name.decode("utf-8", "replace"), size_bytes, _octal(block[136:148]), block[156:157])
+    mtime = _octal(block[136:148])
+    if mtime > MAX_MTIME_SECONDS:  # Twelve digits; the field of a header that we write ends with a zero byte.
+        raise ValueError("its time is after the year 2242")
+    return UnverifiedTarHeader(name.decode("utf-8", "replace"), size_bytes, mtime, block[156:157])
 
 
 def _ustar_block(name: bytes, *, size_bytes: int, mtime: int, type_flag: bytes) -> bytes:

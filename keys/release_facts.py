@@ -69,12 +69,18 @@ def read_bundle(targets: Targets) -> SignedBundle:
     """
     if targets.delegations is not None:
         raise _not_described("targets hand their word to other keys, which a kit never does")
-    described = [(name, target) for name, target in targets.targets.items() if CUSTOM in (target.custom or {})]
+    # python-tuf hands on whatever stands there, be it a number or a text.
+    customs = [(name, target, target.custom) for name, target in targets.targets.items()]
+    described = [
+        (name, target, custom[CUSTOM])
+        for name, target, custom in customs
+        if isinstance(custom, dict) and CUSTOM in custom
+    ]
     if len(described) != 1:
         raise _not_described(f"{len(described)} bundles are described")
-    name, target = described[0]
+    name, target, claims = described[0]
     try:
-        facts = msgspec.convert(target.custom[CUSTOM], BundleFacts)
+        facts = msgspec.convert(claims, BundleFacts)
         signed_at = datetime.strptime(facts.signed_at, _TIME).replace(tzinfo=UTC)
     except ValueError as error:
         raise _not_described(str(error)) from error

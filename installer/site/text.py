@@ -48,6 +48,9 @@ class SiteText:
             found = _SYNTAX_LINE.search(str(error))
             line = int(found.group(1)) if found else self._content.count(b"\n") + 1
             raise self._syntax(line, str(error)) from None
+        except ValueError:
+            # What tomllib lets through from Python: thousands of digits.
+            raise self._syntax(1, "a number with too many digits") from None
         except RecursionError:
             raise self._syntax(1, "nested too deeply") from None
 

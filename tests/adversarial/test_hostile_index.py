@@ -144,6 +144,17 @@ def test_index_whose_own_header_is_not_that_of_a_plain_file_is_refused(
     assert reference(tmp_path, change_tail=change) == expected
 
 
+def test_index_with_a_time_that_no_header_of_ours_can_hold_is_refused(tmp_path: Path) -> None:
+    def change(raw: bytes) -> bytes:
+        block = bytearray(raw[15 : 15 + 512])
+        block[136:148] = b"7" * 12  # all twelve digits; what is above eleven of them lies after the year 2242
+        block[148:156] = b" " * 8
+        block[148:156] = b"%06o\0 " % sum(block)
+        return with_index_header(bytes(block))(raw)
+
+    assert reference(tmp_path, change_tail=change) == "entry-header-disagrees"
+
+
 def test_bytes_hidden_in_the_padding_of_the_index_are_refused(tmp_path: Path) -> None:
     def change(raw: bytes) -> bytes:
         size = parse_tar_header(raw[15 : 15 + 512]).size_bytes

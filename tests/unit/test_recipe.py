@@ -134,3 +134,7 @@ def test_recipe_without_image_and_file_is_refused() -> None:
 
 def test_recipe_nested_without_end_is_refused() -> None:
     assert refused("a = " + "[" * 100_000).reference == "recipe-syntax"
+
+
+def test_recipe_with_a_number_that_python_will_not_read_is_refused() -> None:
+    assert refused("a = " + "9" * 5000).reference == "recipe-syntax"

@@ -252,6 +252,7 @@ def test_empty_file_is_refused() -> None:
         (b"[site]\n\xff\n", 2),
         (b"[site]\nname = [" + b"[" * 100_000, 1),
         (b'[site]\nname = "a', 2),
+        (b"[site]\nname = " + b"9" * 5000, 1),
     ],
 )
 def test_text_that_is_not_toml_is_refused_with_its_line(content: bytes, line: int) -> None:
