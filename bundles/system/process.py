@@ -1,11 +1,18 @@
-"""Every subprocess goes through here: argument lists, a clean environment, a bound on time."""
+"""Every subprocess goes through here: argument lists, a clean environment, a bound on time.
+
+Each child leads a session of its own. What it started in turn (a shell's commands, what ``nsenter`` or
+``sudo`` forked) is in its process group, so that giving a command up ends all of it: a grandchild that
+lived on would go on changing a node that we believe to be left alone, and hold our pipes open for ever.
+"""
 
 from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 
@@ -53,18 +60,43 @@ def run(
 ) -> Completed:
     """Run ``argv`` to its end and return what it did; a nonzero status does not raise.
 
+    At the limit it is ended, with everything it started and that stayed in its process group.
+
     Raises:
         OSError: The program could not be started.
     """
-    try:
-        done = subprocess.run(
-            list(argv),
-            input=stdin,
-            capture_output=True,
-            timeout=timeout_seconds,
-            env=clean_environment(environment),
-            check=False,
-        )
-    except subprocess.TimeoutExpired as expired:
-        return Completed(tuple(argv), 124, expired.stdout or b"", expired.stderr or b"")
-    return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)
+    process = start(argv, environment=environment)
+    with process:
+        try:
+            stdout, stderr = process.communicate(stdin, timeout=timeout_seconds)
+        except subprocess.TimeoutExpired as expired:
+            kill_group(process)
+            return Completed(tuple(argv), 124, expired.stdout or b"", expired.stderr or b"")
+        except BaseException:
+            # Told to stop: Ctrl-C reaches us alone, since the child is in another session.
+            kill_group(process)
+            raise
+    return Completed(tuple(argv), process.returncode, stdout, stderr)
+
+
+def start(argv: Sequence[str], *, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start ``argv`` with pipes for its three streams; the caller waits for it, or gives it up by ``kill_group``.
+
+    Raises:
+        OSError: The program could not be started.
+    """
+    return subprocess.Popen(
+        list(argv),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clean_environment(environment),
+        start_new_session=True,
+    )
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process of ``start`` and all it started, before anybody waited for it; the caller still waits."""
+    # Gone already is as good; its number is not given to another while nobody waited for it.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

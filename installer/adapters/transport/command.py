@@ -12,7 +12,6 @@ node can say: every call runs below a small script that prints it to standard er
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import threading
 from collections.abc import Iterable, Sequence
@@ -22,7 +21,7 @@ from typing import IO
 
 from teraferry.bundles.digest import Buffer, Digest, hex_of
 from teraferry.bundles.errors import RefusedError
-from teraferry.bundles.system.process import Completed, clean_environment, run
+from teraferry.bundles.system.process import Completed, kill_group, run, start
 from teraferry.installer.adapters.node_shell import DIGEST_OF
 
 REACHED = b"teraferry-node-reached\n"
@@ -128,16 +127,7 @@ class CommandTransport:
     def _stream(self, argv: list[str], pieces: Iterable[Buffer]) -> Completed:
         """Run ``argv`` with ``pieces`` on its standard input; status 124 when it stalled."""
         try:
-            process = subprocess.Popen(
-                argv,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=clean_environment(),
-                # A group of its own: what the prefix forked (nsenter, sudo) must end with it, or it would
-                # hold our pipes open for ever.
-                start_new_session=True,
-            )
+            process = start(argv)
         except OSError as error:
             raise self._unreachable(str(error)) from error
         with process, _Watch(process) as watch:
@@ -146,7 +136,7 @@ class CommandTransport:
             except BaseException:
                 # The reader of the bundle refused, or we are told to stop. A closed pipe would look
                 # like the end of the file, so the script is ended before it can count as one.
-                _kill(process)
+                kill_group(process)
                 raise
             stdout, stderr = watch.outputs()
         return Completed(tuple(argv), 124 if watch.stalled else process.returncode, stdout, stderr)
@@ -196,16 +186,9 @@ class _Watch:
         while not self._over.is_set():
             if not self._moved.wait(UPLOAD_STALLED_SECONDS):
                 self.stalled = True
-                _kill(self._process)
+                kill_group(self._process)
                 return
             self._moved.clear()
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the process and everything it started here."""
-    # Gone already is as good; its number is not reused before we waited for it.
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _feed(pipe: IO[bytes] | None, pieces: Iterable[Buffer], watch: _Watch) -> None:
