@@ -1,21 +1,24 @@
 """Peak memory does not grow with the bundle: VmHWM of the whole process tree, small and large.
 
+The large size needs twice itself on disk for a while. All of it is removed again, whatever happened: ``/tmp`` may
+be memory, and a test that fails for want of room must not take the room of the next one.
+
 ``TERAFERRY_MEMORY_BYTES`` sets the large size. ``scripts/prove`` measures 4 GiB and an entry above 8 GiB.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from teraferry.bundles.digest import digest_of, hex_of
 from teraferry.bundles.system.clock import now_utc
 from tests.e2e.tree_memory import Measured, run_measured
 from tests.lab.house import House
@@ -72,19 +75,17 @@ def write_layout(folder: Path, length_bytes: int) -> None:
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     write_noise(blobs / "layer", length_bytes)
-    digits = subprocess.run(["sha256sum", blobs / "layer"], capture_output=True, check=True).stdout.split()[0].decode()
+    with (blobs / "layer").open("rb") as layer_file:
+        digits = hashlib.file_digest(layer_file, "sha256").hexdigest()
     (blobs / "layer").rename(blobs / digits)
 
     def add(document: dict[str, object], kind: str) -> dict[str, object]:
         content = json.dumps(document).encode()
-        path = blobs / "document"
-        path.write_bytes(content)
-        done = subprocess.run(["sha256sum", path], capture_output=True, check=True)
-        digest = done.stdout.split()[0].decode()
-        path.rename(blobs / digest)
+        digest = digest_of(content)
+        (blobs / hex_of(digest)).write_bytes(content)
         return {
             "mediaType": f"application/vnd.oci.image.{kind}+json",
-            "digest": f"sha256:{digest}",
+            "digest": digest,
             "size": len(content),
         }
 
@@ -110,9 +111,16 @@ class Peaks:
 
 
 def measure(folder: Path, length_bytes: int) -> Peaks:
-    """Build, sign, verify and load a kit of ``length_bytes``, each command measured; leaves nothing large."""
-    peaks = Peaks()
+    """Build, sign, verify and load a kit of ``length_bytes``, each command measured; leaves nothing."""
     folder.mkdir()
+    try:
+        return measure_in(folder, length_bytes)
+    finally:
+        shutil.rmtree(folder)
+
+
+def measure_in(folder: Path, length_bytes: int) -> Peaks:
+    peaks = Peaks()
     project, kit, state = folder / "project", folder / "kit", folder / "state"
     project.mkdir()
     write_layout(project / "images", length_bytes)
@@ -140,15 +148,13 @@ def measure(folder: Path, length_bytes: int) -> Peaks:
         run_measured([*installer, "trust", "pin", root, "--fingerprint", fingerprint])
         peaks.taken["verify"] = run_measured([*installer, "verify", str(kit)])
         peaks.taken["load"] = run_measured([*installer, "load", str(kit)], environment={"DEPLOYMENT_TIER": "1"})
-    shutil.rmtree(folder)
     return peaks
 
 
 @pytest.fixture(scope="module")
-def peaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Peaks, Peaks]]:
+def peaks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Peaks, Peaks]:
     folder = tmp_path_factory.mktemp("memory")
-    yield measure(folder / "small", SMALL_BYTES), measure(folder / "large", LARGE_BYTES)
-    shutil.rmtree(folder)
+    return measure(folder / "small", SMALL_BYTES), measure(folder / "large", LARGE_BYTES)
 
 
 @pytest.mark.parametrize("command", ["build", "verify", "load"])

@@ -8,6 +8,7 @@ more than what was ever resident at once, never less.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -30,14 +31,18 @@ class Measured:
 
 
 def run_measured(argv: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Measured:
-    """Run ``argv``, which must end with 0, and return what its process tree took."""
+    """Run ``argv``, which must end with 0, and return what its process tree took.
+
+    Raises:
+        AssertionError: It ended with another status; the message holds all it said, and the room left for files.
+    """
     began = time.monotonic()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=said,
+            stdout=said,
+            stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
         )
         peaks: dict[int, int] = {}
@@ -47,7 +52,9 @@ def run_measured(argv: Sequence[str], *, environment: Mapping[str, str] | None =
             time.sleep(LOOK_EVERY_SECONDS)
         said.seek(0)
         if process.returncode:
-            raise AssertionError(f"{argv}: {process.returncode}\n{said.read().decode(errors='replace')}")
+            free_bytes = shutil.disk_usage(tempfile.gettempdir()).free
+            text = said.read().decode(errors="replace")
+            raise AssertionError(f"{argv}: {process.returncode}, {free_bytes >> 20} MiB free\n{text}")
     return Measured(sum(peaks.values()), time.monotonic() - began)
 
 
