@@ -19,7 +19,7 @@ from teraferry.bundles.gzip_member import (
     encode_stored_member,
     stored_member_length,
 )
-from teraferry.bundles.member_reading import Cursor, Place, read_deflated_member, read_stored_member
+from teraferry.bundles.member_reading import Cursor, Place, read_deflated_member
 from teraferry.bundles.tar_header import (
     BLOCK_BYTES,
     END_OF_ARCHIVE,
@@ -108,7 +108,7 @@ def read_index_entry(raw: bytes, place: Place, *, offset_bytes: int, limit_bytes
     padded = b"".join(read_deflated_member(cursor, count) for count in content_member_lengths(header.size_bytes))
     if any(padded[header.size_bytes :]):
         raise cursor.malformed("padding that is not zero", "zeros")
-    if b"".join(read_stored_member(cursor, len(END_OF_ARCHIVE))) != END_OF_ARCHIVE:
-        raise cursor.malformed("no end of the archive", "two zero blocks")
+    # To the byte, its CRC too: what we call whole, every gzip reader must.
+    cursor.require(encode_stored_member(END_OF_ARCHIVE, crc32=zlib.crc32(END_OF_ARCHIVE)), "end of the archive")
     cursor.require_end()
     return padded[: header.size_bytes], header.mtime

@@ -155,6 +155,16 @@ def test_index_with_a_time_that_no_header_of_ours_can_hold_is_refused(tmp_path: 
     assert reference(tmp_path, change_tail=change) == "entry-header-disagrees"
 
 
+@pytest.mark.parametrize("position", [-1, -5, -8, -9, -500, -1037, -1047])
+def test_an_end_of_the_archive_that_another_gzip_reader_would_refuse_is_refused(tmp_path: Path, position: int) -> None:
+    def change(raw: bytes) -> bytes:
+        changed = bytearray(raw)
+        changed[position] ^= 1
+        return bytes(changed)
+
+    assert reference(tmp_path, change_tail=change) == "member-malformed"
+
+
 def test_bytes_hidden_in_the_padding_of_the_index_are_refused(tmp_path: Path) -> None:
     def change(raw: bytes) -> bytes:
         size = parse_tar_header(raw[15 : 15 + 512]).size_bytes

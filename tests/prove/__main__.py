@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.prove import compressor, determinism, flips, kills, sizes
+from tests.prove import compressor, determinism, flips, fuzz, kills, sizes
 from tests.prove.record import Outcome, Record
 
 Proof = Callable[[Record], Outcome]
@@ -18,6 +18,7 @@ PROOFS: dict[str, tuple[Proof, Mapping[str, int | str]]] = {
     "determinism": (determinism.prove, determinism.SETTINGS),
     "compressor": (compressor.prove, compressor.SETTINGS),
     "flips": (flips.prove, flips.SETTINGS),
+    "fuzz": (fuzz.prove, fuzz.SETTINGS),
     "sizes": (sizes.prove, sizes.SETTINGS),
     "kills": (kills.prove, kills.SETTINGS),
 }

@@ -1,0 +1,142 @@
+"""Honest inputs for every target: where the fuzzer starts, and what must be accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from teraferry.bundles import layout
+from teraferry.bundles.digest import digest_of
+from teraferry.bundles.entry_header import encoded_header, encoded_header_length
+from teraferry.bundles.gzip_member import stored_content_length
+from teraferry.bundles.index import Index, IndexEntry, encode_index
+from teraferry.bundles.limits import CHUNK_BYTES
+from teraferry.bundles.manifest import Chart, File, Image, ImagePlatform, Manifest, Release, Smoke, encode_manifest
+from teraferry.bundles.tar_header import END_OF_ARCHIVE, padded_length
+from tests.fakes.hostile_archive import deflated_member, stored_member
+from tests.fuzz.targets import documents
+
+DIGEST = digest_of(b"blob")
+
+SITE = b"""\
+[site]
+name = "hanoi-dc1"
+tier = "1"
+
+[registry]
+url = "https://registry.site.local:5000"
+ca = "/etc/ssl/site-ca.pem"
+credentials = { user = "loader", password_file = "/etc/teraferry/registry.password" }
+
+[cluster]
+engine = "seaweedfs"
+masters = ["10.0.0.10:9333"]
+soak_seconds = 5
+
+[[node]]
+name = "master-1"
+role = "master"
+address = "10.0.0.10:9333"
+transport = { local = true }
+
+[[node]]
+name = "vol-1"
+role = "volume"
+address = "10.0.0.11:8080"
+transport = { command = ["nsenter", "--net=/run/netns/vol-1"] }
+
+[[deploy]]
+file = "bin/weed"
+role = "volume"
+workload = "binary"
+path = "/opt/seaweedfs/bin/weed"
+unit = "weed-volume"
+"""
+
+SITE_2 = b"""\
+[site]
+name = "gov"
+tier = "2"
+[registry]
+url = "http://127.0.0.1:5000"
+plain_http = true
+"""
+
+
+def manifests() -> list[bytes]:
+    """Return manifests: the least, and one with everything."""
+    release = Release(product="demo", version="1.0.0", upgrades_from=">=0.9")
+    platform = ImagePlatform(platform="linux/amd64", manifest=DIGEST, config=DIGEST, layers=(DIGEST,))
+    image = Image(name="demo/api", digest=DIGEST, media_type="application/json", platforms=(platform,))
+    whole = Manifest(
+        format=1,
+        release=release,
+        images=(image,),
+        files=(File(name="bin/weed", mode="0755", digest=DIGEST, length_bytes=4),),
+        charts=(Chart(name="demo.tgz", digest=DIGEST, length_bytes=4),),
+        smoke=(Smoke(http="http://{node}/health", field="ok", equals=True),),
+    )
+    return [encode_manifest(Manifest(format=1, release=Release(product="a", version="1"))), encode_manifest(whole)]
+
+
+def indexes() -> list[bytes]:
+    """Return the index of a bundle with the least documents and a blob of each encoding."""
+    names = [layout.OCI_LAYOUT, layout.OCI_INDEX, layout.MANIFEST]
+    blobs = sorted((digest_of(b"one"), digest_of(b"two")))
+    rows: list[IndexEntry] = []
+    offset = 0
+    for name, digest in [*((name, DIGEST) for name in names), *((layout.blob_name(blob), blob) for blob in blobs)]:
+        length = encoded_header_length(name, 300) + stored_content_length(300)
+        row = IndexEntry(
+            name=name,
+            digest=digest,
+            offset_bytes=offset,
+            compressed_bytes=length,
+            plain_bytes=300,
+            encoding="deflated" if digest == blobs[-1] else "stored",
+        )
+        rows.append(row)
+        offset += length
+    index = Index(
+        format=1, compressor="deflate 0.9.0", chunk_bytes=CHUNK_BYTES, entries=tuple(rows), chunks=(digest_of(b""),)
+    )
+    return [encode_index(index)]
+
+
+def tails() -> list[bytes]:
+    """Return the end of a bundle, of each kind of index that there is: short, long."""
+    end = stored_member(END_OF_ARCHIVE)
+    return [
+        encoded_header(layout.INDEX, len(plain), mtime=mtime) + deflated_member(padded(plain)) + end
+        for plain, mtime in ((indexes()[0], 0), (b"{}\n", 1_777_863_721))
+    ]
+
+
+def entries() -> list[bytes]:
+    """Return entries: stored, deflated, empty; three bytes of claims go before each."""
+    text = b"text that deflates\n" * 78 + b"at its end"
+    return [
+        b"\x00\x64\x80" + encoded_header("blob", 100, mtime=0) + stored_member(padded(b"x" * 100)),
+        b"\x05\xd4\x00" + encoded_header("blob", len(text), mtime=0) + deflated_member(padded(text)),
+        b"\x00\x00\x80" + encoded_header("blob", 0, mtime=0),
+    ]
+
+
+def padded(plain: bytes) -> bytes:
+    """Return ``plain`` filled up to whole tar blocks."""
+    return plain.ljust(padded_length(len(plain)), b"\0")
+
+
+def metadata() -> list[bytes]:
+    """Return the four files that a kit may bring; one byte says which."""
+    names = ("targets.json", "snapshot.json", "timestamp.json", "2.root.json")
+    return [bytes([which]) + documents()[name].to_bytes() for which, name in enumerate(names)]
+
+
+SEEDS: Mapping[str, Callable[[], list[bytes]]] = {
+    "manifest": manifests,
+    "index": indexes,
+    "tail": tails,
+    "entry": entries,
+    "metadata": metadata,
+    "site": lambda: [SITE, SITE_2],
+}
