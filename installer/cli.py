@@ -10,7 +10,8 @@ import click
 
 from teraferry.bundles.errors import RefusedError, UsageError
 from teraferry.bundles.system.clock import now_utc
-from teraferry.bundles.system.console import Console, run_program
+from teraferry.bundles.system.console import CommandConsole, run_program
+from teraferry.installer import cli_executor as executor
 from teraferry.installer import cli_wiring as wiring
 from teraferry.installer.adapters.lock import site_lock
 from teraferry.installer.cli_command import Result, command, main_group
@@ -29,14 +30,14 @@ KIT = click.argument("kit", type=click.Path(path_type=Path))
 
 @command("verify", help="Read every byte of KIT and check it; changes nothing. Example: verify /media/stick/KIT")
 @KIT
-def verify(place: Place, console: Console, kit: Path) -> Result:
+def verify(place: Place, console: CommandConsole, kit: Path) -> Result:
     bundle = wiring.verify_kit(place, kit, console, whole=True)
     return _release_fields(bundle)
 
 
 @command("plan", help="Show what install would do, and what each gate sees now. Example: plan /media/stick/KIT")
 @KIT
-def plan(place: Place, console: Console, kit: Path) -> Result:
+def plan(place: Place, console: CommandConsole, kit: Path) -> Result:
     from teraferry.installer.rollout.foresee import foresee
     from teraferry.installer.rollout.plan import plan_rolling
     from teraferry.installer.rollout.runs import installed_version_of
@@ -56,12 +57,21 @@ def plan(place: Place, console: Console, kit: Path) -> Result:
 @KIT
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--check-registry", is_flag=True, help="Read every blob back from the registry and compare its digest.")
-def install(place: Place, console: Console, kit: Path, *, yes: bool, check_registry: bool) -> Result:
+@click.option("--foreground", is_flag=True, help="Do it in this process, which ends with this terminal.")
+def install(place: Place, console: CommandConsole, kit: Path, *, foreground: bool, **options: bool) -> Result:
+    if executor.executor_folder() is None:
+        _require_answerable(yes=options["yes"])
+        if not foreground:
+            return executor.run_apart(place, console)
+    return _install_here(place, console, kit, **options)
+
+
+def _install_here(place: Place, console: CommandConsole, kit: Path, *, yes: bool, check_registry: bool) -> Result:
     from teraferry.installer import install as service
     from teraferry.installer.rollout.plan import plan_rolling
     from teraferry.installer.verify import require_blobs
 
-    _require_answerable(yes=yes)
+    stop_requested = executor.stop_requests()
     strategy, site = wiring.open_site(place, kit, console)
     with wiring.locked_site(place):
         bundle = wiring.verify_kit(place, kit, console, whole=True)
@@ -71,13 +81,14 @@ def install(place: Place, console: Console, kit: Path, *, yes: bool, check_regis
         parts = service.InstallParts(
             journal=place.journal(),
             registry=wiring.make_registry(site),
-            rolling=wiring.make_rolling(site, made, bundle.pieces, console),
+            rolling=wiring.make_rolling(site, made, bundle.pieces, console, stop_requested=stop_requested),
             clock=now_utc,
             progress=console,
             jobs=wiring.LOAD_CONNECTIONS,
             check_registry=check_registry,
             accept_trust=lambda: place.store().accept(bundle.release),
             confirm=lambda shown: _confirm(shown, console, yes=yes),
+            require_not_stopped=wiring.require_not_stopped(stop_requested, changed=False),
         )
         report = service.install(bundle, made, parts)
         wiring.forget_old_programs()
@@ -95,7 +106,7 @@ def install(place: Place, console: Console, kit: Path, *, yes: bool, check_regis
 @command("load", help="Verify KIT and load its images into the local registry. Example: load /media/stick/KIT")
 @KIT
 @click.option("--check-registry", is_flag=True, help="Read every blob back from the registry and compare its digest.")
-def load(place: Place, console: Console, kit: Path, *, check_registry: bool) -> Result:
+def load(place: Place, console: CommandConsole, kit: Path, *, check_registry: bool) -> Result:
     from teraferry.installer.images.load import load_images
 
     _, site = wiring.open_site(place, kit, console)
@@ -122,18 +133,24 @@ def load(place: Place, console: Console, kit: Path, *, check_registry: bool) -> 
 
 
 @command("doctor", help="Probe everything site.toml names; each failure comes with its fix. Example: doctor")
-def doctor(place: Place, console: Console) -> Result:
+def doctor(place: Place, console: CommandConsole) -> Result:
     from teraferry.installer.cli_doctor import examine
 
     return examine(place, console)
 
 
-@command("status", help="Show what is installed, what is half done and what to type next. Example: status")
-def status(place: Place, console: Console) -> Result:
+@command("status", help="Show what is installed, what is half done and what to type next. Example: status --follow")
+@click.option("--follow", is_flag=True, help="Follow the install that runs here to its end; its status becomes ours.")
+def status(place: Place, console: CommandConsole, *, follow: bool) -> Result:
     from teraferry.installer.status import status_of
 
+    if follow and (outcome := executor.follow_running(place, console)) is not None:
+        return outcome
     seen = status_of(place.journal().replay())
-    fields: dict[str, object] = {"release": seen.release, "state": seen.state, "next": seen.next}
+    running = executor.is_running(place)
+    fields: dict[str, object] = {"release": seen.release, "state": seen.state, "next": seen.next, "running": running}
+    if running:
+        fields["next"] = "teraferry-installer status --follow"
     if seen.half_done is not None:
         fields |= {
             "half_done": seen.half_done,
@@ -144,19 +161,27 @@ def status(place: Place, console: Console) -> Result:
     return fields
 
 
+@command("stop", help="Halt the install that runs here after the step it is at; install goes on later. Example: stop")
+def stop(place: Place, console: CommandConsole) -> Result:
+    asked = executor.request_stop(place)
+    text = "It halts after the step it is at." if asked else "No install runs here."
+    console.say("stop", text)
+    return {"asked": asked, "next": "teraferry-installer status" + (" --follow" if asked else "")}
+
+
 @main_group.group("journal", help="The chain of evidence. Example: journal verify")
 def journal_group() -> None:
     """Group."""
 
 
 @command("verify", group=journal_group, help="Check that no entry is missing or changed. Example: journal verify")
-def journal_verify(place: Place, console: Console) -> Result:
+def journal_verify(place: Place, console: CommandConsole) -> Result:
     entries = place.journal().replay()
     return {"entries": len(entries), "head": head_of(entries)}
 
 
 @command("show", group=journal_group, help="Print every entry, oldest first. Example: journal show")
-def journal_show(place: Place, console: Console) -> Result:
+def journal_show(place: Place, console: CommandConsole) -> Result:
     entries = place.journal().replay()
     for entry in entries:
         text = f"{entry.sequence:5} {entry.time_utc} {entry.event:12} {entry.step} {dict(entry.facts)}"
@@ -177,7 +202,7 @@ def trust_group() -> None:
 )
 @click.argument("root", type=click.Path(path_type=Path))
 @click.option("--fingerprint", required=True, help="64 hex digits, from the printed sheet.")
-def trust_pin(place: Place, console: Console, root: Path, fingerprint: str) -> Result:
+def trust_pin(place: Place, console: CommandConsole, root: Path, fingerprint: str) -> Result:
     from teraferry.installer.pin import pin_root
 
     with site_lock(place.state):
@@ -185,7 +210,7 @@ def trust_pin(place: Place, console: Console, root: Path, fingerprint: str) -> R
 
 
 @command("show", group=trust_group, help="Show the pinned root and the highest versions seen. Example: trust show")
-def trust_show(place: Place, console: Console) -> Result:
+def trust_show(place: Place, console: CommandConsole) -> Result:
     from teraferry.installer.pin import shown_trust
 
     return shown_trust(place.store())
@@ -217,12 +242,10 @@ def _require_answerable(*, yes: bool) -> None:
         )
 
 
-def _confirm(shown: Plan, console: Console, *, yes: bool) -> None:
+def _confirm(shown: Plan, console: CommandConsole, *, yes: bool) -> None:
     if yes:
         return
-    with console.paused():
-        agreed = click.confirm(f"Roll out over {len(shown.nodes)} nodes ({', '.join(shown.nodes)})?", err=True)
-    if not agreed:
+    if not executor.confirm(console, f"Roll out over {len(shown.nodes)} nodes ({', '.join(shown.nodes)})?"):
         raise RefusedError(
             "stopped-by-operator",
             "install: answered no, expected yes",

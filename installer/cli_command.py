@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from teraferry.bundles.system.console import Console, output_options, run_command
+from teraferry.bundles.system.console import output_options, run_command
+from teraferry.installer.cli_executor import console_of
 from teraferry.installer.cli_wiring import Place
 
 DEFAULT_SITE_FILE = Path("/etc/teraferry/site.toml")
@@ -56,7 +57,7 @@ def command(name: str, *, help: str, group: click.Group | None = None) -> Callab
         ) -> int:
             outer: Place = context.find_object(Place) or Place(DEFAULT_SITE_FILE, DEFAULT_STATE)
             place = Place(site or outer.site_file, state or outer.state)
-            console = Console.from_environment(json=json, quiet=quiet)
+            console = console_of(title, json=json, quiet=quiet)
             return run_command(title, console, lambda: function(place, console, **arguments))
 
         callback.__click_params__ = list(getattr(function, "__click_params__", []))  # type: ignore[attr-defined]

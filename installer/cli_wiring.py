@@ -23,7 +23,7 @@ from teraferry.installer.adapters.lock import site_lock
 if TYPE_CHECKING:
     from teraferry.bundles.digest import Buffer, Digest
     from teraferry.bundles.progress import Progress
-    from teraferry.bundles.system.console import Console
+    from teraferry.bundles.system.console import CommandConsole
     from teraferry.installer.ports import Cluster, NodeTransport, Registry, Workload
     from teraferry.installer.rollout.plan import Plan
     from teraferry.installer.rollout.rolling_parts import RollingParts
@@ -136,7 +136,7 @@ def verify_kit(place: Place, kit: Path, progress: Progress, *, whole: bool) -> V
     )
 
 
-def hand_over_when_newer(bundle: VerifiedBundle, kit: Path, place: Place, console: Console) -> None:
+def hand_over_when_newer(bundle: VerifiedBundle, kit: Path, place: Place, console: CommandConsole) -> None:
     """Let the kit's own installer go on, if it is another one than this; then this never returns.
 
     Raises:
@@ -224,8 +224,24 @@ def make_workloads(site: Site, plan: Plan) -> dict[tuple[str, str], Workload]:
     return workloads
 
 
+def require_not_stopped(stop_requested: Callable[[], bool], *, changed: bool) -> Callable[[], None]:
+    """Return what raises once ``stop_requested``."""
+    from teraferry.installer.rollout.stopping import StoppedByOperatorError
+
+    def require() -> None:
+        if stop_requested():
+            raise StoppedByOperatorError(changed=changed)
+
+    return require
+
+
 def make_rolling(
-    site: Site, plan: Plan, pieces: Callable[[Digest], Iterable[Buffer]], progress: Progress
+    site: Site,
+    plan: Plan,
+    pieces: Callable[[Digest], Iterable[Buffer]],
+    progress: Progress,
+    *,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> RollingParts:
     """Return the hands of a rolling update of ``site``."""
     from teraferry.installer.rollout.rolling_parts import Patience, RollingParts
@@ -245,4 +261,5 @@ def make_rolling(
         monotonic_seconds=monotonic_seconds,
         sleep_seconds=sleep_seconds,
         progress=progress,
+        require_not_stopped=require_not_stopped(stop_requested, changed=True),
     )

@@ -44,6 +44,7 @@ class InstallParts:
     check_registry: bool
     accept_trust: Callable[[], object]  # raises the floor of the trust store, durably
     confirm: Callable[[Plan], None]  # asks the operator; raises to stop
+    require_not_stopped: Callable[[], None] = lambda: None  # raises StoppedByOperatorError, before anything is tagged
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
     parts.registry.require_ready()
     baseline = _baseline(parts, unfinished if resumed else None, entries)
     parts.confirm(plan)
+    parts.require_not_stopped()
     run = unfinished.run if resumed and unfinished else f"{signed.product}-{signed.version}-{len(entries) + 1}"
     record = RunRecord(parts.journal, run=run, clock=parts.clock)
     if resumed:
@@ -190,6 +192,7 @@ def _load(bundle: VerifiedBundle, parts: InstallParts, record: RunRecord, begin:
         progress=parts.progress,
         check_registry=parts.check_registry,
         before_tags=begin,
+        require_not_stopped=parts.require_not_stopped,
     )
     begin()  # a bundle without images has no tags to begin before
     if not record.is_done(LOAD):

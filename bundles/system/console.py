@@ -7,16 +7,37 @@ Only ``cli`` modules use this; nothing below them ends a process. What is shown 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar
 
 import click
 
 from teraferry.bundles.errors import RefusedError, TeraFerryError, UsageError
+from teraferry.bundles.progress import Progress
 from teraferry.bundles.system.console_output import INTERNAL_ERROR_STATUS, Console
 
-__all__ = ["Console", "output_options", "run_command", "run_program"]
+__all__ = ["CommandConsole", "Console", "output_options", "run_command", "run_program"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class CommandConsole(Progress, Protocol):
+    """Where one command tells what happens and how it ended: a terminal, or a log that others follow."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Leave the terminal alone while a person is asked something."""
+
+    def result(self, command: str, fields: Mapping[str, object]) -> None:
+        """Tell the outcome of a command that did what it was asked."""
+
+    def error(self, command: str, error: TeraFerryError) -> None:
+        """Tell why a command refused or failed, and what to type next."""
+
+    def bug(self, command: str, error: Exception) -> None:
+        """Tell an error that nobody expected."""
+
+    def close(self) -> None:
+        """End it; calling it again changes nothing."""
 
 
 def output_options(function: _Function) -> _Function:
@@ -26,7 +47,7 @@ def output_options(function: _Function) -> _Function:
     return as_json(quiet(function))
 
 
-def run_command(command: str, console: Console, action: Callable[[], Mapping[str, object]]) -> int:
+def run_command(command: str, console: CommandConsole, action: Callable[[], Mapping[str, object]]) -> int:
     """Do ``action``, print its result or its error, close ``console``, and return the exit status.
 
     Raises nothing: an expected error becomes its own status, Ctrl-C 43 (``stopped-by-operator``),

@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +101,25 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     # Gone already is as good; its number is not given to another while nobody waited for it.
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def start_detached(argv: Sequence[str], *, environment: Mapping[str, str], output: Path) -> None:
+    """Start ``argv`` in a session of its own and leave it alone: the end of ours, or of our terminal, is not its end.
+
+    Args:
+        argv: The program and its arguments.
+        environment: Added to a clean one.
+        output: File that takes what it prints.
+
+    Raises:
+        OSError: The program could not be started.
+    """
+    with output.open("ab") as sink:
+        subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            env=clean_environment(environment),
+            start_new_session=True,
+        )

@@ -82,12 +82,19 @@ class BlobLoader:
     """Pushes blobs and counts what it did. ``load`` is called once."""
 
     def __init__(
-        self, reader: StreamsBlobs, registry: Registry, *, progress: Progress, check_registry: bool = False
+        self,
+        reader: StreamsBlobs,
+        registry: Registry,
+        *,
+        progress: Progress,
+        check_registry: bool = False,
+        require_not_stopped: Callable[[], None] = lambda: None,
     ) -> None:
         self._reader = reader
         self._registry = registry
         self._progress = progress
         self._check_registry = check_registry
+        self._require_not_stopped = require_not_stopped
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.loaded_bytes = self.skipped_bytes = self.blobs_loaded = self.blobs_skipped = 0
@@ -102,6 +109,7 @@ class BlobLoader:
         run_together([partial(self._load, task) for task in tasks], jobs=jobs, stop=self._stop)
 
     def _load(self, task: BlobTask) -> None:
+        self._require_not_stopped()
         pieces = _Pieces(self._reader, task, progress=self._progress, stop=self._stop)
         missing = [name for name in task.repositories if not self._held(name, task)]
         holders = [name for name in task.repositories if name not in missing]

@@ -58,6 +58,7 @@ def load_images(
     progress: Progress,
     check_registry: bool = False,
     before_tags: Callable[[], object] | None = None,
+    require_not_stopped: Callable[[], None] = lambda: None,
 ) -> LoadReport:
     """Load every image of ``bundle`` and tag it ``name:<release version>``. Idempotent.
 
@@ -68,6 +69,7 @@ def load_images(
         jobs: Connections that push at the same time, at least 1.
         check_registry: Also read every blob back and compare its digest.
         before_tags: Called once when all bytes are there, before the first tag; raises to leave nothing tagged.
+        require_not_stopped: Called before each blob; raises to leave nothing but blobs.
 
     Raises:
         BundleError: 10 or 11, from the plan (``image_plan``) or from the reader.
@@ -82,7 +84,13 @@ def load_images(
     # (3)
     tasks = blob_tasks(plans)
     progress.start("load", total_bytes=sum(task.length_bytes for task in tasks), detail=f"{len(plans)} images")
-    loader = BlobLoader(bundle.reader, registry, progress=progress, check_registry=check_registry)
+    loader = BlobLoader(
+        bundle.reader,
+        registry,
+        progress=progress,
+        check_registry=check_registry,
+        require_not_stopped=require_not_stopped,
+    )
     loader.load(tasks, jobs=jobs)
     # (4)
     run_together([partial(_push_documents, registry, plan) for plan in plans], jobs=jobs)

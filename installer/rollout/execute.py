@@ -19,7 +19,7 @@ from teraferry.installer.rollout.plan import Step
 
 Clock = Callable[[], datetime]
 
-STARTED, INTENT, DONE, UNDONE, GATE, FAILED, ENDED, ROLLBACK = (
+STARTED, INTENT, DONE, UNDONE, GATE, FAILED, ENDED, ROLLBACK, STOPPED = (
     "run-started",
     "intent",
     "done",
@@ -28,6 +28,7 @@ STARTED, INTENT, DONE, UNDONE, GATE, FAILED, ENDED, ROLLBACK = (
     "failed",
     "run-ended",
     "rollback-started",
+    "stopped",
 )
 
 
@@ -90,8 +91,20 @@ class RunRecord:
         return standing
 
 
-def execute(actions: Sequence[Action], record: RunRecord, progress: Progress) -> None:
+def execute(
+    actions: Sequence[Action],
+    record: RunRecord,
+    progress: Progress,
+    *,
+    before_step: Callable[[Step], None] | None = None,
+) -> None:
     """Carry out ``actions`` in order, or find that they are carried out.
+
+    Args:
+        actions: In order.
+        record: The run they belong to.
+        progress: Told of each step.
+        before_step: Raises to end here, before the step is begun or looked at.
 
     Raises:
         TeraFerryError: What an action raised; it is journaled as failed first. The caller decides
@@ -104,6 +117,8 @@ def execute(actions: Sequence[Action], record: RunRecord, progress: Progress) ->
             if not done:
                 record.note(DONE, step.id, already=True)
             continue
+        if before_step is not None:
+            before_step(step)
         progress.say("step", step.text, step=step.id, action=step.action, node=step.node)
         if not record.is_begun(step.id):
             record.note(INTENT, step.id, **action.facts)

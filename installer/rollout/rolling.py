@@ -12,11 +12,12 @@ from dataclasses import replace
 from teraferry.bundles.digest import Digest
 from teraferry.bundles.errors import OperatorNeededError, RolledBackError, TeraFerryError
 from teraferry.installer.rollout import plan as planning
-from teraferry.installer.rollout.execute import ROLLBACK, UNDONE, RunRecord, execute
+from teraferry.installer.rollout.execute import ROLLBACK, STOPPED, UNDONE, RunRecord, execute
 from teraferry.installer.rollout.gates import Baseline
-from teraferry.installer.rollout.plan import Plan
+from teraferry.installer.rollout.plan import Plan, Step
 from teraferry.installer.rollout.rolling_parts import RollingParts, check_cluster_health
 from teraferry.installer.rollout.rolling_steps import START_SECONDS, RollingSteps
+from teraferry.installer.rollout.stopping import StoppedByOperatorError, may_halt_before
 
 
 def execute_rolling_update(plan: Plan, parts: RollingParts, record: RunRecord, *, baseline: Baseline) -> None:
@@ -24,6 +25,7 @@ def execute_rolling_update(plan: Plan, parts: RollingParts, record: RunRecord, *
 
     Raises:
         RefusedError: 40, a gate refused and no node was touched.
+        StoppedByOperatorError: 43, somebody asked for a stop; no node is out of the cluster by our doing.
         RolledBackError: 50, ``node-failed-rolled-back``; every node serves on its old version.
         OperatorNeededError: 60, ``halted-half-way``: mixed versions, no further node is touched.
     """
@@ -32,6 +34,9 @@ def execute_rolling_update(plan: Plan, parts: RollingParts, record: RunRecord, *
         roll.roll_back("an earlier run began to roll back")
     try:
         roll.roll_out()
+    except StoppedByOperatorError:
+        # Nothing failed: no node is put back, and the next install goes on from here.
+        raise
     except TeraFerryError as error:
         roll.settle_failure(error)
         raise
@@ -50,7 +55,16 @@ class _Rolling:
     def roll_out(self) -> None:
         """Carry the plan out."""
         self._steps.reopen(self._plan)
-        execute(self._steps.actions(self._plan), self._record, self._parts.progress)
+        execute(self._steps.actions(self._plan), self._record, self._parts.progress, before_step=self._halt_if_asked)
+
+    def _halt_if_asked(self, step: Step) -> None:
+        if not may_halt_before(step, mode=self._parts.mode):
+            return
+        try:
+            self._parts.require_not_stopped()
+        except StoppedByOperatorError:
+            self._record.note(STOPPED, step.id)
+            raise
 
     def settle_failure(self, error: TeraFerryError) -> None:
         """Put the node in hand back on its old version if it is wrong; then stop or roll all back, as the site says.

@@ -41,6 +41,7 @@ class RollingParts:
     monotonic_seconds: Callable[[], float]
     sleep_seconds: Callable[[float], None]
     progress: Progress
+    require_not_stopped: Callable[[], None] = lambda: None  # raises StoppedByOperatorError
 
 
 def check_cluster_health(parts: RollingParts, *, baseline: Baseline | None, why: str) -> Health:

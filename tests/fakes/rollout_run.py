@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from teraferry.installer.rollout.execute import DONE, ENDED, INTENT, UNDONE
 from teraferry.installer.rollout.gates import judge_health
 from teraferry.installer.rollout.plan import Plan, Target, plan_targets
 from teraferry.installer.rollout.rolling_parts import Patience, RollingParts
+from teraferry.installer.rollout.stopping import StoppedByOperatorError
 from teraferry.installer.verify import VerifiedBundle
 from teraferry.keys.trusted import Floor, TrustedRelease
 from tests.fakes.journal import MemoryJournal
@@ -107,11 +108,18 @@ class Site:
         ]
         return plan_targets(targets, mode=self.mode)
 
-    def install(self, life: Life | None = None, *, kit: Kit | None = None) -> InstallReport:
-        """Type ``install`` once, as a new process."""
+    def install(
+        self, life: Life | None = None, *, kit: Kit | None = None, stop_after: int | None = None
+    ) -> InstallReport:
+        """Type ``install`` once, as a new process; somebody asks for a stop after so many touches of the site."""
         kit, life = kit or self.kit, life or Life()
         plan = self.plan(kit)
-        return install(kit.bundle, plan, self._parts(kit, plan, life))
+
+        def require_not_stopped() -> None:
+            if stop_after is not None and len(life.touches) >= stop_after:
+                raise StoppedByOperatorError(changed=True)
+
+        return install(kit.bundle, plan, self._parts(kit, plan, life, require_not_stopped))
 
     def killed(self, kill_at: int) -> Life:
         """Type ``install`` and kill it; a process that was quicker than its killer is fine, too."""
@@ -182,7 +190,7 @@ class Site:
         ended = [entry for entry in entries if entry.event == ENDED]
         return found + (["no run ended"] if not ended else [])
 
-    def _parts(self, kit: Kit, plan: Plan, life: Life) -> InstallParts:
+    def _parts(self, kit: Kit, plan: Plan, life: Life, require_not_stopped: Callable[[], None]) -> InstallParts:
         world = self.world
 
         def sleep(seconds: float) -> None:
@@ -202,6 +210,7 @@ class Site:
                 monotonic_seconds=lambda: world.seconds,
                 sleep_seconds=sleep,
                 progress=Silent(),
+                require_not_stopped=require_not_stopped,
             ),
             clock=lambda: NOW,
             progress=Silent(),
@@ -209,6 +218,7 @@ class Site:
             check_registry=False,
             accept_trust=lambda: life.touch("accept trust"),
             confirm=lambda _: life.touch("confirm"),
+            require_not_stopped=require_not_stopped,
         )
 
 
