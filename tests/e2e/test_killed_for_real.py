@@ -123,8 +123,11 @@ def kit(secops: Secops, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def install_until(site: LabSite, there: Path, point: Point) -> bytes:
-    """Type ``install`` and kill it at ``point``; returns its last line when it ended before that."""
-    command = [*site.node.prefix, *site.argv(*SOURCE, "install", str(there), "--yes")]
+    """Type ``install`` and kill it at ``point``; returns its last line when it ended before that.
+
+    In the foreground: what is killed must be what does the work, not what follows it.
+    """
+    command = [*site.node.prefix, *site.argv(*SOURCE, "install", str(there), "--yes", "--foreground")]
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     )
