@@ -38,11 +38,11 @@ def read_metadata(kit: Path, *, after_root: int) -> MetadataFiles:
     if folder.is_symlink():
         raise _not_a_file(folder)
     roots: dict[int, bytes] = {}
-    for version in range(after_root + 1, after_root + 1 + MAX_ROOT_ROTATIONS):
+    # Past a gap, and one past the most that are followed: what is there and cannot be followed must refuse.
+    for version in range(after_root + 1, after_root + 2 + MAX_ROOT_ROTATIONS):
         content = read_capped(folder / layout.root_name(version), limit_bytes=MAX_ROOT_METADATA_BYTES)
-        if content is None:
-            break
-        roots[version] = content
+        if content is not None:
+            roots[version] = content
     return MetadataFiles(
         roots=roots,
         timestamp=read_capped(folder / layout.TIMESTAMP, limit_bytes=MAX_TIMESTAMP_BYTES),

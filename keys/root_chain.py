@@ -23,11 +23,12 @@ def follow_roots(
     """Return the last root of the chain that begins at ``trusted``, and its bytes.
 
     Every link is signed by the threshold of the one before it and by its own, is numbered one
-    higher and is of the same product.
+    higher and is of the same product. What does not belong to the chain refuses: a root beyond a gap, or
+    beyond the most that are followed, may be the one that revokes a key.
 
     Raises:
         TrustError: ``threshold-not-met``, ``signature-invalid``, 20; ``signature-undecided``, 23;
-            ``metadata-unreadable``, ``metadata-disagrees``, 24.
+            ``metadata-unreadable``, ``metadata-disagrees``, ``root-chain-broken``, 24.
     """
     first = trusted.signed.version
     for number in range(first + 1, first + 1 + MAX_ROOT_ROTATIONS):
@@ -45,6 +46,9 @@ def follow_roots(
         if product_of(successor.signed) != product:
             raise disagrees(what, f"product {product_of(successor.signed)}", f"product {product}")
         trusted, trusted_bytes = successor, content
+    beyond = [number for number in sorted(roots) if number > trusted.signed.version]
+    if beyond:
+        raise _chain_broken(beyond[0], last=trusted.signed.version, first=first)
     return trusted, trusted_bytes
 
 
@@ -56,4 +60,18 @@ def disagrees(what: str, found: str, expected: str) -> TrustError:
         hint="The files of two kits may be mixed on this medium: copy the whole kit again from its source.",
         exit_status=24,
         facts={"file": what, "found": found, "expected": expected},
+    )
+
+
+def _chain_broken(found: int, *, last: int, first: int) -> TrustError:
+    is_too_far = found == last + 1
+    wanted = f"at most {MAX_ROOT_ROTATIONS} roots after root {first}" if is_too_far else f"root {last + 1} before it"
+    return TrustError(
+        "root-chain-broken",
+        f"metadata {found}.root.json: it follows root {last}, expected {wanted}",
+        hint="Copy the whole kit again from its source; it must hold every root, without a gap."
+        if not is_too_far
+        else "This site is too far behind to follow by itself: ask the release's owner how to pin a newer root.",
+        exit_status=24,
+        facts={"found": found, "last": last},
     )

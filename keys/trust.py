@@ -70,7 +70,7 @@ def verify_release(files: MetadataFiles, *, trusted_root: bytes, floor: Floor, n
     Raises:
         TrustError: 20 ``threshold-not-met``, ``signature-invalid``; 21 ``metadata-expired``;
             22 ``older-than-installed``; 23 ``signature-undecided``; 24 ``metadata-unreadable``, ``metadata-disagrees``,
-            ``product-differs``, ``bundle-not-described``.
+            ``root-chain-broken``, ``product-differs``, ``bundle-not-described``.
     """
     # (1)
     root = parse_metadata(Root, trusted_root, what="pinned root")
