@@ -1,20 +1,18 @@
-"""``teraferry trust init`` and ``trust show``: parse, wire, print. No decisions."""
+"""``teraferry trust``: found a root, show it, change it. Parse, wire, print; no decisions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from teraferry.builder.cli_sign import pin_source
+from teraferry.builder.cli_trust_change import register_changes
 from teraferry.bundles.errors import UsageError
 from teraferry.bundles.system.clock import now_utc
 from teraferry.bundles.system.console import Console, output_options, run_command
-
-if TYPE_CHECKING:
-    from tuf.api.metadata import Metadata, Root
 
 _PATH = click.Path(path_type=Path)
 
@@ -22,6 +20,7 @@ _PATH = click.Path(path_type=Path)
 def register(group: click.Group) -> None:
     """Add ``trust`` to ``group``."""
     group.add_command(_trust)
+    register_changes(_trust)
 
 
 @click.group("trust", help="Who may sign a release.", epilog="Example: teraferry trust show trust")
@@ -52,6 +51,7 @@ def _init(folder: Path, *, json: bool, quiet: bool, **options: Any) -> int:
 
 
 def _init_result(folder: Path, options: Mapping[str, Any], console: Console) -> Mapping[str, object]:
+    from teraferry.builder.shown_root import shown_root
     from teraferry.keys.ceremony import TrustPlan, init_trust
     from teraferry.keys.signers import KeyRing
     from teraferry.keys.trust_folder import TrustFolder
@@ -61,7 +61,7 @@ def _init_result(folder: Path, options: Mapping[str, Any], console: Console) -> 
     uris = [*plan.root_keys, *plan.release_keys, plan.desk_key]
     with KeyRing(pin_source(uris, console)) as ring:
         root = init_trust(TrustFolder(folder), plan, ring, now=now_utc())
-    return _shown(root)
+    return shown_root(root)
 
 
 @_trust.command(
@@ -73,29 +73,11 @@ def _init_result(folder: Path, options: Mapping[str, Any], console: Console) -> 
 @click.argument("folder", metavar="DIR", type=_PATH)
 @output_options
 def _show(folder: Path, *, json: bool, quiet: bool) -> int:
+    from teraferry.builder.shown_root import shown_root
     from teraferry.keys.trust_folder import TrustFolder
 
     console = Console.from_environment(json=json, quiet=quiet)
-    return run_command("trust show", console, lambda: _shown(TrustFolder(folder).load_root()))
-
-
-def _shown(root: Metadata[Root]) -> Mapping[str, object]:
-    from teraferry.keys.public_keys import material_of
-    from teraferry.keys.tuf_metadata import fingerprint_of, product_of
-
-    signed = root.signed
-    return {
-        "product": product_of(signed),
-        "version": signed.version,
-        "fingerprint": fingerprint_of(root),
-        "expires": signed.expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "roles": {
-            name: {"threshold": role.threshold, "keys": sorted(role.keyids)} for name, role in signed.roles.items()
-        },
-        "keys": [
-            {"id": key.keyid, "kind": key.scheme, "fingerprint": material_of(key)} for key in signed.keys.values()
-        ],
-    }
+    return run_command("trust show", console, lambda: shown_root(TrustFolder(folder).load_root()))
 
 
 def _parse_expires(texts: Sequence[str]) -> dict[str, int]:

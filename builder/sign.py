@@ -55,7 +55,7 @@ def sign_kit(kit: Kit, room: SigningRoom, *, keys: Sequence[str], desk_key: str 
     Raises:
         UsageError: 2; see ``TrustFolder`` and ``parse_key_uri``.
         BuildError: ``kit-changed``, ``product-differs``, ``key-not-in-role``, ``kit-of-another-trust-folder``,
-            or why a key could not sign, 31.
+            ``kit-of-older-root``, or why a key could not sign, 31.
         BundleError: The kit is incomplete or bad, 10 or 11.
     """
     with room.folder.locked():

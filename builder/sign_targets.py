@@ -18,6 +18,7 @@ from teraferry.builder.signed_kit import (
     compose_checksums,
     compose_targets,
     kit_changed,
+    kit_of_older_root,
     names_that_differ,
 )
 from teraferry.builder.signing_room import SigningRoom
@@ -89,6 +90,8 @@ def _require_unchanged(
             exit_status=31,
             facts={"found": signed.sequence, "expected": sequence},
         )
+    if not (kit.folder / layout.METADATA_DIR / layout.root_name(root.version)).is_file():
+        raise kit_of_older_root(str(kit.folder), newest=root.version)
     bundle = compose_bundle(built, sequence=signed.sequence, signed_at=signed.signed_at)
     room.progress.start("digest", detail=layout.INSTALLER)
     files = {name: kit.measure(name, room.progress) for name in (layout.START_PAGE, layout.INSTALLER)}

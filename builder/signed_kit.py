@@ -69,6 +69,18 @@ def kit_changed(folder: str, names: list[str]) -> BuildError:
     )
 
 
+def kit_of_older_root(folder: str, *, newest: int) -> BuildError:
+    """Return the refusal to finish a kit whose signed page still names the keys of an older root."""
+    return BuildError(
+        "kit-of-older-root",
+        f"kit {folder}: begun before root {newest}, expected a kit that was first signed under it",
+        hint="The root changed meanwhile, and the kit's page names the old keys. Build it into a new folder; everybody "
+        "signs that one.",
+        exit_status=31,
+        facts={"kit": folder, "root": newest},
+    )
+
+
 def whole_seconds(moment: datetime) -> datetime:
     """Return the time as TUF writes it."""
     return moment.astimezone(UTC).replace(microsecond=0)

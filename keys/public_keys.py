@@ -12,7 +12,7 @@ from typing import Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from securesystemslib.signer import Key, SSlibKey
 
-PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
+PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey | mldsa.MLDSA65PublicKey
 
 OFFERED: Final = frozenset(
     {
@@ -29,10 +29,16 @@ OFFERED: Final = frozenset(
         ("ecdsa", "ecdsa-sha2-nistp384"),
         ("rsa", "rsassa-pss-sha256"),
         ("ed25519", "ed25519"),
+        ("ml-dsa", "ml-dsa-65/1"),
     }
 )
 """Key type and TUF scheme. securesystemslib knows more (PKCS#1 v1.5, gpg by a child process, SHA-1
-ids); a key of another kind never counts."""
+ids); a key of another kind never counts. ML-DSA-65 is an experiment for development roots."""
+
+CLASSICAL: Final = "classical"
+MLDSA: Final = "ml-dsa"
+"""Families: what a quantum computer breaks, and what a mistake in young code breaks. Where both sign,
+one of each must (``keys.threshold``)."""
 
 MIN_RSA_BITS: Final = 3072
 """128 bits of strength (NIST SP 800-57 part 1, table 2)."""
@@ -67,6 +73,8 @@ def public_key(key: Key) -> PublicKey:
 
 def _require_kind(loaded: object, scheme: str) -> PublicKey:
     if isinstance(loaded, rsa.RSAPublicKey) and scheme == "rsassa-pss-sha256":
+        return loaded
+    if isinstance(loaded, mldsa.MLDSA65PublicKey) and scheme == "ml-dsa-65/1":
         return loaded
     curves = {"ecdsa-sha2-nistp256": "secp256r1", "ecdsa-sha2-nistp384": "secp384r1"}
     if isinstance(loaded, ec.EllipticCurvePublicKey) and loaded.curve.name == curves.get(scheme):
@@ -116,6 +124,11 @@ def material_of(key: Key) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
+def family_of(key: Key) -> str:
+    """Return ``MLDSA`` or ``CLASSICAL``; by what the key says of itself, whether it can be used or not."""
+    return MLDSA if key.keytype == "ml-dsa" else CLASSICAL
+
+
 def encode_pem(key: Key) -> bytes:
     """Return the key as PEM, the form that openssl reads."""
     return public_key(key).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -126,11 +139,21 @@ def is_checkable_by_dgst(key: Key) -> bool:
     return key.keytype in {"ecdsa", "rsa"}
 
 
+def has_openssl_line(key: Key) -> bool:
+    """Tell whether an OpenSSL of today's sites (1.1 for ``dgst``, 3.0 for ``pkeyutl``) can check it."""
+    return family_of(key) == CLASSICAL
+
+
 def openssl_line(key: Key, *, key_file: str, signature_file: str, content_file: str) -> str:
     """Return the command with which stock OpenSSL checks a signature over SHA-256.
 
     Source: openssl-dgst(1), openssl-pkeyutl(1), section "ED25519 AND ED448 ALGORITHMS".
+
+    Raises:
+        UnusableKeyError: The key has no such line; see ``has_openssl_line``.
     """
+    if not has_openssl_line(key):
+        raise UnusableKeyError(f"stock OpenSSL does not know {key.scheme}")
     if key.keytype == "ed25519":
         return f"openssl pkeyutl -verify -pubin -inkey {key_file} -rawin -in {content_file} -sigfile {signature_file}"
     pss = " -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:32" if key.keytype == "rsa" else ""
@@ -138,14 +161,14 @@ def openssl_line(key: Key, *, key_file: str, signature_file: str, content_file: 
 
 
 def is_valid_over_sha256(key: Key, signature: bytes, content: bytes) -> bool:
-    """Tell whether ``signature`` is what ``openssl_line`` would call good.
+    """Tell whether ``signature`` is what ``openssl_line`` would call good; ML-DSA as FIPS 204 has it.
 
     Raises:
         UnusableKeyError: See ``public_key``.
     """
     public = public_key(key)
     try:
-        if isinstance(public, ed25519.Ed25519PublicKey):
+        if isinstance(public, ed25519.Ed25519PublicKey | mldsa.MLDSA65PublicKey):
             public.verify(signature, content)
         elif isinstance(public, rsa.RSAPublicKey):
             pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=PSS_SALT_BYTES)

@@ -8,7 +8,7 @@ Source: TUF specification, section 4.3 (a threshold counts keys, not signatures)
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from teraferry.bundles.errors import Fact, TrustError
 
@@ -20,6 +20,7 @@ class Role:
     name: str
     materials: Mapping[str, str]  # TUF key id -> SHA-256 of the DER SPKI: the key itself, whatever its id
     threshold: int  # distinct keys
+    families: Mapping[str, str] = field(default_factory=dict)  # key id -> family; empty: no family is demanded
 
     def __post_init__(self) -> None:
         # Zero would accept an unsigned bundle. More than the keys there are is met by nobody,
@@ -31,6 +32,9 @@ class Role:
 def require_threshold(role: Role, verified_key_ids: Iterable[str], undecided_key_ids: Iterable[str] = ()) -> list[str]:
     """Return the ids of the keys of ``role`` that signed, one id a key, sorted.
 
+    A role of two families wants one key of each among them: a threshold counts heads, and heads of
+    one family all fall on the day that family is broken.
+
     Args:
         role: The keys that count, and how many must.
         verified_key_ids: Ids whose signature over the payload is valid. May repeat a key, name it
@@ -39,13 +43,18 @@ def require_threshold(role: Role, verified_key_ids: Iterable[str], undecided_key
 
     Raises:
         TrustError: ``threshold-not-met``, 20: too few distinct keys of ``role`` signed.
+            ``family-missing``, 20: enough, but none of one family.
             ``signature-undecided``, 23: too few, and the unchecked ones could have made up for it.
     """
     signed = distinct_signers(role, verified_key_ids)
-    if len(signed) >= role.threshold:
+    if is_enough(role, signed):
         return sorted(signed.values())
-    undecided = set(distinct_signers(role, undecided_key_ids)) - set(signed)
-    if len(signed) + len(undecided) >= role.threshold:
+    undecided = {
+        material: key_id
+        for material, key_id in distinct_signers(role, undecided_key_ids).items()
+        if material not in signed
+    }
+    if is_enough(role, {**signed, **undecided}):
         raise TrustError(
             "signature-undecided",
             f"role {role.name}: {len(signed)} valid signatures and {len(undecided)} that cannot be checked here, "
@@ -54,7 +63,19 @@ def require_threshold(role: Role, verified_key_ids: Iterable[str], undecided_key
             exit_status=23,
             facts=_facts(role, signed),
         )
+    if len(signed) >= role.threshold:
+        raise _family_missing(role, signed)
     raise threshold_not_met(role, signed)
+
+
+def is_enough(role: Role, signed: Mapping[str, str]) -> bool:
+    """Tell whether these keys meet the role's threshold and its families; ``signed`` maps material to id."""
+    return len(signed) >= role.threshold and not missing_families(role, signed)
+
+
+def missing_families(role: Role, signed: Mapping[str, str]) -> list[str]:
+    """Return the families of ``role`` of which nobody signed, sorted."""
+    return sorted(set(role.families.values()).difference(role.families.get(key_id, "") for key_id in signed.values()))
 
 
 def threshold_not_met(role: Role, signed: Mapping[str, str]) -> TrustError:
@@ -65,6 +86,17 @@ def threshold_not_met(role: Role, signed: Mapping[str, str]) -> TrustError:
         hint="Do not use this kit. Ask the release's owner for one that is signed by enough of the keys trusted here.",
         exit_status=20,
         facts=_facts(role, signed),
+    )
+
+
+def _family_missing(role: Role, signed: Mapping[str, str]) -> TrustError:
+    (family, *_) = missing_families(role, signed)
+    return TrustError(
+        "family-missing",
+        f"role {role.name}: signed by {len(signed)} keys and no {family} key, expected one of each family",
+        hint="Do not use this kit. Ask the release's owner for one that a key of each family signed.",
+        exit_status=20,
+        facts={**_facts(role, signed), "family": family},
     )
 
 

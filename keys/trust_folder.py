@@ -1,6 +1,6 @@
 """The trust folder: what the connected side keeps between two signings. Never a private key.
 
-``N.root.json`` every root there ever was; ``keys/<keyid8>.pem`` public keys to print and hand on;
+``N.root.json`` every root there ever was; ``keys/<keyid8>.pem`` the newest root's public keys, to print and hand on;
 ``trust.json`` the counter that metadata versions come from, and each release's ordinal. Both
 only ever rise: a number given twice would let an old kit pass for a new one.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
+from securesystemslib.signer import Key
 from tuf.api.metadata import Metadata, Root
 
 from teraferry.bundles import layout
@@ -31,6 +32,9 @@ from teraferry.keys.trust import verify_pinned_root
 STATE: Final = "trust.json"
 KEYS_DIR: Final = "keys"
 LOCK: Final = ".lock"
+
+NEWEST_POSSIBLE_ROOT: Final = 1 + MAX_ROOT_ROTATIONS
+"""A site that pinned root 1 follows no further, so no folder goes further."""
 
 Ordinal = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 Days = Annotated[int, msgspec.Meta(ge=1, le=36_500)]
@@ -98,26 +102,29 @@ class TrustFolder:
         try:
             return msgspec.json.decode(content, type=TrustState)
         except msgspec.DecodeError as error:
-            raise UsageError(
-                "trust-folder-damaged",
-                f"trust folder {self.path}: {STATE}: {error}, expected what trust init wrote",
-                hint="Restore the trust folder from its backup; its counter must not be lower than any kit's version.",
-            ) from error
+            raise self._damaged(f"{STATE}: {error}") from error
 
     def store_state(self, state: TrustState) -> None:
         """Replace ``trust.json``, durably."""
         write_durably(self.path / STATE, msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
 
     def load_roots(self) -> dict[int, bytes]:
-        """Return every root by its version, 1 first, without a gap."""
+        """Return every root by its version, 1 first, without a gap.
+
+        Raises:
+            UsageError: ``trust-folder-missing`` or ``trust-folder-damaged``, 2.
+        """
         roots: dict[int, bytes] = {}
-        for version in range(1, MAX_ROOT_ROTATIONS + 1):
+        for version in range(1, NEWEST_POSSIBLE_ROOT + 1):
             content = read_capped(self.path / layout.root_name(version), limit_bytes=MAX_ROOT_METADATA_BYTES)
-            if content is None:
-                break
-            roots[version] = content
+            if content is not None:
+                roots[version] = content
         if not roots:
             raise self._missing()
+        absent = next((version for version in range(1, max(roots)) if version not in roots), None)
+        if absent is not None:
+            # Signing by an older root than the newest would go unnoticed until a site refuses the kit.
+            raise self._damaged(f"no {layout.root_name(absent)}, but later roots")
         return roots
 
     def load_root(self) -> Metadata[Root]:
@@ -131,13 +138,34 @@ class TrustFolder:
             UsageError: ``trust-folder-exists``, 2.
         """
         self.require_new()
+        self._write_root(root)
+        self.store_state(state)
+        sync_directory(self.path)
+
+    def publish(self, root: Metadata[Root]) -> None:
+        """Add the successor of the newest root; from here on it counts. Call it under ``locked``.
+
+        The root's own file comes between the new public keys and the removal of the old ones: after a crash
+        the folder may hold a public key too many, which harms nobody, and the next change clears it.
+
+        Raises:
+            UsageError: ``trust-folder-damaged``, 2: a root of that number is there already.
+        """
+        if root.signed.version in self.load_roots():
+            raise self._damaged(f"{layout.root_name(root.signed.version)} is there already")
+        self._write_root(root)
+        wanted = {_pem_name(key) for key in root.signed.keys.values()}
+        for path in (self.path / KEYS_DIR).glob("*.pem"):
+            if path.name not in wanted:
+                path.unlink()
+        sync_directory(self.path / KEYS_DIR)
+
+    def _write_root(self, root: Metadata[Root]) -> None:
         keys = self.path / KEYS_DIR
         keys.mkdir(parents=True, exist_ok=True)
         for key in root.signed.keys.values():
-            write_durably(keys / f"{key.keyid[:8]}.pem", encode_pem(key))
+            write_durably(keys / _pem_name(key), encode_pem(key))
         write_durably(self.path / layout.root_name(root.signed.version), root.to_bytes())
-        self.store_state(state)
-        sync_directory(self.path)
 
     def require_new(self) -> None:
         """Refuse a folder that holds something: a root must never be overwritten."""
@@ -163,9 +191,21 @@ class TrustFolder:
         newer = [other for other, ordinal in sequences.items() if ordinal > sequence]
         return Numbers(state.counter + 1, sequence, newer[-1] if newer else None)
 
+    def _damaged(self, found: str) -> UsageError:
+        return UsageError(
+            "trust-folder-damaged",
+            f"trust folder {self.path}: {found}, expected what trust init and the later changes wrote",
+            hint="Restore the trust folder from its backup; its counter must not be lower than any kit's version, and "
+            "no root may be missing.",
+        )
+
     def _missing(self) -> UsageError:
         return UsageError(
             "trust-folder-missing",
             f"trust folder {self.path}: no {STATE} in it, expected what trust init wrote",
             hint="Give --trust the folder that was made with: teraferry trust init DIR ...",
         )
+
+
+def _pem_name(key: Key) -> str:
+    return f"{key.keyid[:8]}.pem"

@@ -17,12 +17,13 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization import SerializationError
 
 from teraferry.bundles.errors import TrustError
-from teraferry.keys.public_keys import UnusableKeyError, material_of
+from teraferry.keys.public_keys import MLDSA, UnusableKeyError, family_of, material_of
 from teraferry.keys.strict_json import Json, parse_strict_object, unreadable
 from teraferry.keys.threshold import Role, require_threshold
 
 __all__ = [
     "CUSTOM",
+    "EACH_FAMILY",
     "Metadata",
     "Root",
     "T",
@@ -37,6 +38,9 @@ __all__ = [
 
 CUSTOM: Final = "teraferry"
 """Member under which our own signed facts stand: in a target's ``custom`` and in root."""
+
+EACH_FAMILY: Final = "one_of_each_family"
+"""Member of ours in a root: the roles in which a classical and an ML-DSA key must both sign."""
 
 _HEX: Final = re.compile(r"([0-9a-f]{2})+\Z")
 
@@ -94,7 +98,11 @@ def product_of(root: Root) -> str:
 
 
 def materials_of(root: Root, role: str) -> Role:
-    """Return the keys of ``role`` that this program can use, and its threshold."""
+    """Return the keys of ``role`` that this program can use, its threshold, and its rule of families.
+
+    Raises:
+        TrustError: ``metadata-unreadable``, 24: see ``_families_of``.
+    """
     listed = root.roles[role]
     materials = {}
     for key_id in listed.keyids:
@@ -103,7 +111,22 @@ def materials_of(root: Root, role: str) -> Role:
         except (KeyError, UnusableKeyError):
             # It may still count as "cannot be checked here", never as a signature.
             materials[key_id] = f"unusable:{key_id}"
-    return Role(role, materials, listed.threshold)
+    return Role(role, materials, listed.threshold, _families_of(root, role))
+
+
+def _families_of(root: Root, role: str) -> dict[str, str]:
+    """Return key id -> family where one of each must sign, and nothing in a role of one family.
+
+    The root writes the rule down and it must fit the keys: an ML-DSA key in a role without the
+    rule would turn a hybrid into a choice.
+    """
+    ours = root.unrecognized_fields.get(CUSTOM)
+    ruled = ours.get(EACH_FAMILY, []) if isinstance(ours, dict) else []
+    families = {key_id: family_of(root.keys[key_id]) for key_id in root.roles[role].keyids if key_id in root.keys}
+    has_mldsa = MLDSA in families.values()
+    if not isinstance(ruled, list) or (role in ruled) != has_mldsa:
+        raise unreadable(f"{root.version}.root.json", f"{EACH_FAMILY} that does not fit the keys of {role}")
+    return families if has_mldsa else {}
 
 
 def require_signed(root: Root, role: str, metadata: Metadata[T]) -> list[str]:

@@ -24,6 +24,7 @@ from teraferry.bundles.manifest import Manifest, Release, encode_manifest
 from teraferry.bundles.progress import Silent
 from teraferry.keys.ceremony import TrustPlan, init_trust
 from teraferry.keys.metadata import read_metadata
+from teraferry.keys.root_change import RoleChange, change_root
 from teraferry.keys.signers import KeyRing
 from teraferry.keys.trust import verify_release
 from teraferry.keys.trust_folder import TrustFolder
@@ -146,6 +147,17 @@ class House:
         root.version += 1
         root.expires = NOW + timedelta(days=3650)
         return root
+
+    def change(self, change: RoleChange | None, *names: str, now: datetime = NOW) -> Root:
+        """Make root N+1 as ``teraferry trust`` does, signed by the root keys of these names."""
+        with KeyRing(no_pin) as ring:
+            keys = [self.uris[name] for name in names]
+            return change_root(self.trust, change, ring, root_keys=keys, now=now).signed
+
+    def key_id(self, name: str) -> str:
+        """Return the id of the key of this name."""
+        with KeyRing(no_pin) as ring:
+            return ring.open(self.uris[name]).key.keyid
 
     def publish_root(self, content: bytes, version: int) -> None:
         """Put a root into the trust folder."""

@@ -10,7 +10,11 @@ from tuf.api.metadata import Root
 
 from teraferry.bundles import layout
 from teraferry.bundles.errors import TrustError
+from teraferry.bundles.limits import MAX_ROOT_ROTATIONS
+from teraferry.keys.metadata import read_metadata
+from teraferry.keys.root_change import RoleChange
 from teraferry.keys.signers import KeyRing
+from teraferry.keys.trust import verify_release
 from teraferry.keys.trusted import Floor
 from tests.lab.house import NOW, House, no_pin
 
@@ -39,19 +43,66 @@ def refused(house: House, root: bytes, number: int = 2) -> TrustError:
 
 
 def test_a_site_that_missed_five_rotations_catches_up_from_one_kit(house: House) -> None:
+    holders = ["root-1", "root-2", "root-3"]
+    first = set(house.trust.load_root().signed.roles["root"].keyids)
     for number in range(2, 7):
+        # Replaced one by one, until nobody of root 1 is left.
         house.add_key(f"root-new-{number}")
-        root = house.next_root()
-        holders = ["root-1", *(f"root-new-{n}" for n in range(2, number))][-1]
-        swap(house, root, "root", out=holders, into=f"root-new-{number}")
-        # Old threshold: the holder that leaves and root-2; new threshold: root-2 and root-3.
-        house.publish_root(house.sign_root(root, holders, "root-2", "root-3"), number)
+        leaving = house.key_id(holders[0])
+        house.change(RoleChange("root", add=house.uris[f"root-new-{number}"], remove=leaving), holders[1], holders[2])
+        holders = [*holders[1:], f"root-new-{number}"]
+    last = set(house.trust.load_root().signed.roles["root"].keyids)
     kit = house.kit()
 
     release = house.judge(kit)
 
+    assert first.isdisjoint(last)
     assert (release.root_version, release.floor.root_version) == (6, 6)
     assert release.root == (kit.folder / "metadata" / "6.root.json").read_bytes()
+
+
+def test_a_site_in_the_middle_of_the_chain_catches_up_too(house: House) -> None:
+    for _ in range(5):
+        house.change(None, "root-1", "root-2")
+    kit = house.kit()
+    pinned = house.trust.load_roots()[4]
+
+    files = read_metadata(kit.folder, after_root=4)
+    release = verify_release(files, trusted_root=pinned, floor=Floor(root_version=4), now=NOW)
+
+    assert (sorted(files.roots), release.root_version) == ([5, 6], 6)
+
+
+@pytest.mark.parametrize("absent", [2, 3, 5])
+def test_a_gap_in_the_chain_is_refused(house: House, absent: int) -> None:
+    for _ in range(5):
+        house.change(None, "root-1", "root-2")
+    kit = house.kit()
+    (kit.folder / "metadata" / f"{absent}.root.json").unlink()
+
+    with pytest.raises(TrustError) as caught:
+        house.judge(kit)
+
+    assert (caught.value.exit_status, caught.value.reference) == (24, "root-chain-broken")
+    assert (caught.value.facts["found"], caught.value.facts["last"]) == (absent + 1, absent - 1)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_a_site_follows_so_many_roots_and_refuses_one_more(house: House, beyond: int) -> None:
+    root, chain = house.next_root(), {}
+    for number in range(2, MAX_ROOT_ROTATIONS + 2 + beyond):
+        root.version = number
+        chain[number] = house.sign_root(root, "root-1", "root-2")
+    kit = house.kit()
+    for number, content in chain.items():
+        (kit.folder / "metadata" / layout.root_name(number)).write_bytes(content)
+
+    if beyond:
+        with pytest.raises(TrustError) as caught:
+            house.judge(kit)
+        assert (caught.value.exit_status, caught.value.reference) == (24, "root-chain-broken")
+    else:
+        assert house.judge(kit).root_version == MAX_ROOT_ROTATIONS + 1
 
 
 def test_a_root_that_the_old_keys_did_not_sign_is_refused(house: House) -> None:
