@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from teraferry.builder.provenance import encode_provenance
 from teraferry.builder.recipe import Recipe
 from teraferry.builder.sources.image import ResolvedImage, SourceBlob, Sources, blob_in_memory
@@ -84,7 +86,8 @@ def _manifest(recipe: Recipe, sources: Sources) -> Manifest:
         )
         for file in sorted(recipe.file, key=lambda item: item.name)
     )
-    return Manifest(format=1, release=recipe.release, images=images, files=files)
+    openpgp = recipe.openpgp.fingerprint if recipe.openpgp is not None else msgspec.UNSET
+    return Manifest(format=1, release=recipe.release, images=images, files=files, openpgp=openpgp)
 
 
 def _image(name: str, resolved: ResolvedImage) -> Image:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from teraferry.bundles.errors import UsageError
-from teraferry.keys.uri import Pkcs11Uri, parse_key_uri
+from teraferry.keys.signers.pin_file import read_pin_file
+from teraferry.keys.uri import GpgUri, Pkcs11Uri, is_gpg_uri, parse_key_uri
 
 PIN_VARIABLE = "TERAFERRY_PIN"
 
@@ -24,7 +25,8 @@ def choose_pin_source(
         UsageError: ``pin-for-several-keys``, 2. Asking raises ``pin-needed``, 2, when nobody can be asked.
     """
     pin = environment.get(PIN_VARIABLE)
-    tokens = [uri for uri in map(parse_key_uri, uris) if isinstance(uri, Pkcs11Uri)]
+    # An OpenPGP key may be a card's, with few tries as well.
+    tokens = [uri for uri in uris if is_gpg_uri(uri) or isinstance(parse_key_uri(uri), Pkcs11Uri)]
     if pin is not None and len(tokens) > 1:
         # Trying one person's PIN on another's token would spend that token's tries.
         raise UsageError(
@@ -45,3 +47,14 @@ def choose_pin_source(
         return prompt(what)
 
     return ask
+
+
+def choose_passphrase(uri: GpgUri, environment: Mapping[str, str]) -> str | None:
+    """Return the passphrase of an OpenPGP key; None leaves the question to its agent's own pinentry.
+
+    Raises:
+        BuildError: ``pin-file-unreadable``, 31.
+    """
+    if uri.pin_file is not None:
+        return read_pin_file(uri.pin_file)
+    return environment.get(PIN_VARIABLE)

@@ -10,6 +10,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from types import UnionType
 from typing import Annotated, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -19,10 +20,11 @@ from teraferry.builder.toml_lines import Path, line_of
 from teraferry.bundles import errors
 from teraferry.bundles.manifest import FileMode, FileName, ImageName, Release
 from teraferry.bundles.model import Model
+from teraferry.keys.uri import parse_gpg_uri
 
 FILE_NAME: Final = "release.toml"
 
-_NOT_DELIVERED: Final = frozenset({"chart", "openpgp", "smoke"})
+_NOT_DELIVERED: Final = frozenset({"chart", "smoke"})
 _SCHEMES: Final = ("oci", "docker-archive")
 _PATH_IN_MESSAGE: Final = re.compile(r" - at `\$(.*)`$")
 _Path = tuple[str | int, ...]
@@ -60,12 +62,24 @@ class FileSource(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     mode: FileMode = "0644"
 
 
+class OpenPgp(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``[openpgp]``: the OpenPGP key that signs ``SHA256SUMS`` as well."""
+
+    key: str  # gpg:FINGERPRINT
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the primary key."""
+        return parse_gpg_uri(self.key).fingerprint
+
+
 class Recipe(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole of ``release.toml``."""
 
     release: Release
     image: tuple[ImageSource, ...] = ()
     file: tuple[FileSource, ...] = ()
+    openpgp: OpenPgp | None = None
 
 
 def parse_recipe(text: str, *, file: str) -> Recipe:
@@ -163,6 +177,8 @@ def _model_in(annotation: object) -> tuple[type[msgspec.Struct] | None, bool]:
         return annotation, False
     if get_origin(annotation) is tuple:
         return _model_in(get_args(annotation)[0])[0], True
+    if get_origin(annotation) is UnionType:
+        return _model_in(get_args(annotation)[0])
     return None, False
 
 
@@ -200,8 +216,21 @@ def _require_sense(recipe: Recipe, where: _Place) -> None:
         raise where.refusal("recipe-wrong-value", ("release", "upgrades_from"), message) from error
     for number, image in enumerate(recipe.image):
         _require_delivered_source(image.source, where, ("image", number, "source"))
+    if recipe.openpgp is not None:
+        _require_fingerprint(recipe.openpgp.key, where)
     _require_distinct("image", [image.name for image in recipe.image], where)
     _require_distinct("file", [file.name for file in recipe.file], where)
+
+
+def _require_fingerprint(key: str, where: _Place) -> None:
+    try:
+        uri = parse_gpg_uri(key)
+    except errors.UsageError as error:
+        message = f"openpgp.key: {key[:80]!r}, expected gpg: and the 40 digits that gpg --fingerprint prints"
+        raise where.refusal("recipe-wrong-value", ("openpgp", "key"), message) from error
+    if uri.pin_file is not None:
+        message = "openpgp.key: with a pin-source, expected gpg:FINGERPRINT alone; the signer says where the PIN is"
+        raise where.refusal("recipe-wrong-value", ("openpgp", "key"), message)
 
 
 def _require_distinct(table: str, names: Sequence[str], where: _Place) -> None:

@@ -66,6 +66,7 @@ def _compose_first(kit: Kit, room: SigningRoom, built: BuiltBundle) -> tuple[Met
         product=release.product,
         version=release.version,
         roots=[verify_pinned_root(content) for content in roots.values()],
+        openpgp=built.manifest.openpgp or None,
     )
     write_durably(kit.folder / layout.START_PAGE, page)
     bundle = compose_bundle(built, sequence=numbers.sequence, signed_at=room.now)

@@ -34,13 +34,16 @@ class ReleaseKey:
     is_dgst: bool
 
 
-def render_start_page(*, product: str, version: str, roots: Sequence[Metadata[Root]]) -> bytes:
+def render_start_page(
+    *, product: str, version: str, roots: Sequence[Metadata[Root]], openpgp: str | None = None
+) -> bytes:
     """Return the page.
 
     Args:
         product: The release's product.
         version: The release's version.
         roots: Every root of the trust folder, 1 first; the last says who signs.
+        openpgp: Fingerprint of the OpenPGP key that the release asks for.
     """
     newest = roots[-1].signed
     role = newest.roles["targets"]
@@ -64,6 +67,8 @@ def render_start_page(*, product: str, version: str, roots: Sequence[Metadata[Ro
         roots=[(root.signed.version, _grouped(fingerprint_of(root))) for root in roots],
         keys=keys,
         threshold=role.threshold,
+        openpgp=openpgp and _grouped(openpgp),
+        openpgp_signature=layout.OPENPGP_SIGNATURE,
     )
     return page.encode("utf-8") + b"\n"
 

@@ -6,10 +6,12 @@ It reads everything, so that nobody carries a kit across the gap that is refused
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 
 from tuf.api.metadata import Root
 
 from teraferry.builder.kit import Kit
+from teraferry.builder.sign_openpgp import check_openpgp
 from teraferry.bundles import layout
 from teraferry.bundles.archive_reader import BundleReader
 from teraferry.bundles.digest import hex_of
@@ -24,17 +26,21 @@ from teraferry.keys.trusted import Floor, TrustedRelease
 from teraferry.keys.tuf_metadata import parse_metadata
 
 
-def verify_kit(kit: Kit, root: bytes, *, progress: Progress, now: datetime) -> dict[str, object]:
+def verify_kit(
+    kit: Kit, root: bytes, *, progress: Progress, now: datetime, openpgp_key: Path | None = None
+) -> dict[str, object]:
     """Check everything an installer checks, and the files for stock tools as well.
 
     1. Metadata, against ``root`` and no floor.
     2. Page and installer, against the signed targets.
     3. ``SHA256SUMS`` says the same, and each release key that signed the metadata signed it.
     4. Every byte of the bundle, chunk by chunk and as a whole; its manifest says the signed release.
+    5. The OpenPGP signature is there if the release asks for one, and good if ``openpgp_key`` is given.
 
     Args:
         kit: The kit; nothing in it is changed.
         root: A root of the trust folder; later ones in the kit follow by the signed chain.
+        openpgp_key: File with the public OpenPGP key, to check ``SHA256SUMS.asc`` with.
         progress: Told of the bytes read.
         now: The system clock.
 
@@ -54,9 +60,12 @@ def verify_kit(kit: Kit, root: bytes, *, progress: Progress, now: datetime) -> d
         reader.verify_whole(progress)
         content = reader.read_entry(layout.MANIFEST, limit_bytes=MAX_MANIFEST_BYTES)
         chunks = len(reader.index.chunks)
-    found = parse_manifest(content).release
+    manifest = parse_manifest(content)
+    found = manifest.release
     if (found.product, found.version) != (bundle.product, bundle.version):
         raise _differs(layout.MANIFEST, f"{found.product} {found.version}", f"{bundle.product} {bundle.version}")
+    asked = manifest.openpgp or None
+    openpgp = check_openpgp(kit, asked, key_file=openpgp_key, progress=progress, now=now)  # 5
     return {
         "product": bundle.product,
         "version": bundle.version,
@@ -66,6 +75,7 @@ def verify_kit(kit: Kit, root: bytes, *, progress: Progress, now: datetime) -> d
         "sha256": hex_of(bundle.digest),
         "root_version": release.root_version,
         "fingerprint": release.fingerprint,
+        "openpgp": openpgp,
     }
 
 

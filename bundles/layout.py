@@ -10,6 +10,7 @@ from teraferry.bundles.digest import Digest, hex_of
 START_PAGE: Final = "START-HERE.html"
 INSTALLER: Final = "teraferry-installer"
 CHECKSUMS: Final = "SHA256SUMS"
+OPENPGP_SIGNATURE: Final = "SHA256SUMS.asc"
 METADATA_DIR: Final = "metadata"
 EVIDENCE_DIR: Final = "evidence"
 TIMESTAMP: Final = "timestamp.json"

@@ -67,5 +67,8 @@ MAX_JOURNAL_LINE_BYTES: Final = 1024 * 1024
 FAT_MAX_FILE_BYTES: Final = 4 * 1024 * 1024 * 1024 - 1
 """Largest file on a FAT32 medium; ``build`` warns above it."""
 
+MAX_OPENPGP_SIGNATURE_BYTES: Final = 64 * 1024
+"""SHA256SUMS.asc: a signature by RSA-4096 is 1 kB armored; this holds those of fifty people."""
+
 MAX_INSTALLER_BYTES: Final = 512 * 1024 * 1024
 """An installer file is about 30 MB; this bounds what a later visit copies before it can compare."""

@@ -23,6 +23,7 @@ ImageName = Annotated[str, msgspec.Meta(pattern=_IMAGE_NAME, max_length=200)]
 # No component is "." or "..", so a name can never leave the folder it is joined to.
 _FILE_NAME = r"^(?!.*(^|/)\.{1,2}(/|\Z))[A-Za-z0-9._+-]+(/[A-Za-z0-9._+-]+)*\Z"
 FileName = Annotated[str, msgspec.Meta(pattern=_FILE_NAME, max_length=200)]
+OpenPgpFingerprint = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-F]{40}([0-9A-F]{24})?\Z")]
 FileMode = Annotated[str, msgspec.Meta(pattern=r"^0[0-7]{3}\Z")]
 
 
@@ -86,6 +87,7 @@ class Manifest(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     files: tuple[File, ...] = ()
     charts: tuple[Chart, ...] = ()
     smoke: tuple[Smoke, ...] = ()
+    openpgp: OpenPgpFingerprint | msgspec.UnsetType = msgspec.UNSET  # of the key that signs SHA256SUMS as well
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -1,7 +1,8 @@
 """Key URIs: where a key lies and which one it is, never the secret that opens it.
 
 ``pkcs11:token=LABEL;object=NAME?module-path=SO&pin-source=file:PINFILE`` names a key on a token,
-``file:KEY.pem`` one in a file, for development roots only. Pure.
+``file:KEY.pem`` one in a file, for development roots only. ``gpg:FINGERPRINT`` names an OpenPGP key in the
+signer's own GnuPG home, which signs ``SHA256SUMS`` and no metadata. Pure.
 
 Source: RFC 7512, sections 2.3 (attributes) and 2.4 (comparison).
 """
@@ -14,6 +15,7 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from teraferry.bundles.errors import UsageError
+from teraferry.keys.openpgp import parse_fingerprint
 
 EXAMPLE: Final = "pkcs11:token=LABEL;object=NAME?module-path=/usr/lib/softhsm/libsofthsm2.so"
 
@@ -53,14 +55,26 @@ class FileUri:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class GpgUri:
+    """An OpenPGP key, by the fingerprint of its primary key."""
+
+    text: str
+    fingerprint: str
+    pin_file: str | None  # holds the passphrase; without it gpg-agent's own pinentry asks
+
+
 KeyUri = Pkcs11Uri | FileUri
+"""Keys that sign metadata."""
+
+GPG_EXAMPLE: Final = "gpg:FINGERPRINT"
 
 
 def parse_key_uri(text: str) -> KeyUri:
     """Return what ``text`` names.
 
     Raises:
-        UsageError: ``key-uri-malformed``, ``key-uri-unknown-kind`` or ``pin-in-uri``, 2.
+        UsageError: ``key-uri-malformed``, ``key-uri-unknown-kind``, ``openpgp-key-not-here`` or ``pin-in-uri``, 2.
     """
     scheme, separator, rest = text.partition(":")
     if separator and scheme == "pkcs11":
@@ -70,12 +84,41 @@ def parse_key_uri(text: str) -> KeyUri:
         if not path:
             raise _malformed("a file key", "no path", "file:KEY.pem")
         return FileUri(text, path)
+    if separator and scheme == "gpg":
+        raise UsageError(
+            "openpgp-key-not-here",
+            "key gpg: an OpenPGP key, expected pkcs11: or file:, since it signs SHA256SUMS and no metadata",
+            hint="Give it to sign as --key, beside the release keys.",
+        )
     # Only the scheme is shown: somebody may have pasted a secret.
     raise UsageError(
         "key-uri-unknown-kind",
         f"key {scheme[:20]!r}: not a kind of key, expected pkcs11: or file:",
         hint=f"Write the key as {EXAMPLE}",
     )
+
+
+def is_gpg_uri(text: str) -> bool:
+    """Tell whether ``text`` names an OpenPGP key."""
+    return text.startswith("gpg:")
+
+
+def parse_gpg_uri(text: str) -> GpgUri:
+    """Return the OpenPGP key that ``text`` names: ``gpg:FINGERPRINT[?pin-source=file:FILE]``.
+
+    Raises:
+        UsageError: ``key-uri-malformed``, 2.
+    """
+    scheme, _, rest = text.partition(":")
+    name, _, query = rest.partition("?")
+    queries = _attributes(query, "&")
+    if scheme != "gpg" or queries.keys() - {"pin-source"}:
+        raise _malformed("an OpenPGP key", "another form", GPG_EXAMPLE)
+    try:
+        fingerprint = parse_fingerprint(name)
+    except ValueError as error:
+        raise _malformed("an OpenPGP key", str(error), GPG_EXAMPLE) from error
+    return GpgUri(text, fingerprint, _pin_file(queries))
 
 
 def _parse_pkcs11(text: str, rest: str) -> Pkcs11Uri:

@@ -25,12 +25,10 @@ from pkcs11.util.rsa import encode_rsa_public_key
 from securesystemslib.signer import SSlibKey
 
 from teraferry.keys.public_keys import PSS_SALT_BYTES, PublicKey, UnusableKeyError, parse_public_der, tuf_key
+from teraferry.keys.signers.pin_file import read_pin_file
 from teraferry.keys.signers.signer import AskPin, SignerEvidence
 from teraferry.keys.signers.token_errors import explain_token_error, require_tries_left, token_error
 from teraferry.keys.uri import Pkcs11Uri
-
-MAX_PIN_FILE_BYTES: Final = 1024
-"""PKCS#11 PINs are far shorter."""
 
 _FLAGS: Final = {
     "local": Attribute.LOCAL,
@@ -137,7 +135,7 @@ class Tokens:
         place = (uri.module_path, token.serial + token.label.encode())
         if place not in self._sessions:
             require_tries_left(token.flags, uri)
-            pin = _read_pin(uri) if uri.pin_file is not None else self._ask(uri.where)
+            pin = read_pin_file(uri.pin_file) if uri.pin_file is not None else self._ask(uri.where)
             self._sessions[place] = _explained(uri, lambda: token.open(user_pin=pin))
         return self._sessions[place]
 
@@ -177,16 +175,6 @@ def _find_token(module: Any, uri: Pkcs11Uri) -> Any:
     if len(wanted) > 1:
         raise p11.MultipleTokensReturned
     return wanted[0]
-
-
-def _read_pin(uri: Pkcs11Uri) -> str:
-    try:
-        with Path(uri.pin_file or "").open("rb") as file:
-            return file.read(MAX_PIN_FILE_BYTES).decode().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError):
-        # The error is not quoted: a decoding error shows bytes of the PIN.
-        message = f"PIN file {uri.pin_file}: not readable as text, expected the PIN on one line"
-        raise token_error("pin-file-unreadable", message, "Check pin-source= in the key's URI.", uri) from None
 
 
 def _find_private(session: Any, uri: Pkcs11Uri) -> Any:

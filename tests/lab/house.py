@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tuf.api.metadata import Metadata, Root
@@ -97,11 +98,19 @@ class House:
         """Root 1, as it would reach a site on another way."""
         return (self.folder / "trust" / "1.root.json").read_bytes()
 
-    def build(self, version: str = "1.0.0", *, name: str | None = None, blobs: Sequence[bytes] = (b"blob",)) -> Kit:
-        """Return an unsigned kit of ``version``."""
+    def build(
+        self,
+        version: str = "1.0.0",
+        *,
+        name: str | None = None,
+        blobs: Sequence[bytes] = (b"blob",),
+        openpgp: str | None = None,
+    ) -> Kit:
+        """Return an unsigned kit of ``version``; ``openpgp`` is the fingerprint of the key that it asks for."""
         folder = self.folder / (name or f"{self.product}-{version}")
         folder.mkdir()
-        manifest = encode_manifest(Manifest(format=1, release=Release(product=self.product, version=version)))
+        release = Release(product=self.product, version=version)
+        manifest = encode_manifest(Manifest(format=1, release=release, openpgp=openpgp or msgspec.UNSET))
         with (folder / layout.bundle_name(self.product, version)).open("w+b") as file:
             sources = sources_of(blobs, {layout.MANIFEST: manifest})
             write_archive(file, sources, jobs=1, mtime=0, progress=Silent())

@@ -6,7 +6,7 @@ import pytest
 
 from teraferry.builder.pins import choose_pin_source
 from teraferry.bundles.errors import UsageError
-from teraferry.keys.uri import FileUri, Pkcs11Uri, parse_key_uri
+from teraferry.keys.uri import FileUri, Pkcs11Uri, parse_gpg_uri, parse_key_uri
 
 MODULE = "?module-path=/usr/lib/x.so"
 
@@ -72,6 +72,25 @@ def test_another_kind_of_key_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_key_uri(text)
     assert caught.value.reference == "key-uri-unknown-kind"
+
+
+def test_an_openpgp_key_is_named_by_its_whole_fingerprint() -> None:
+    uri = parse_gpg_uri(f"gpg:{'0b12 724d ' * 5}?pin-source=file:/pin")
+
+    assert (uri.fingerprint, uri.pin_file) == ("0B12724D" * 5, "/pin")
+
+
+@pytest.mark.parametrize("rest", ["", "15EAD025", f"{'A' * 40}?pin-value=1", f"{'A' * 40}?pin-source=|id"])
+def test_a_malformed_openpgp_uri_is_refused(rest: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_gpg_uri(f"gpg:{rest}")
+    assert caught.value.reference == "key-uri-malformed"
+
+
+def test_an_openpgp_key_signs_no_metadata() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_key_uri(f"gpg:{'A' * 40}")
+    assert caught.value.reference == "openpgp-key-not-here"
 
 
 KEY_A, KEY_B = (f"pkcs11:token={name};object=k{MODULE}" for name in "ab")

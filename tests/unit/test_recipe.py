@@ -109,13 +109,34 @@ def test_recipe_with_a_registry_source_says_which_sources_there_are() -> None:
     assert "oci:DIR" in error.message
 
 
-@pytest.mark.parametrize(
-    "table", ["[[chart]]\nsource = 'a.tgz'\n", "[openpgp]\nkey = 'gpg:AB'\n", "[[smoke]]\nhttp = '/'\n"]
-)
+@pytest.mark.parametrize("table", ["[[chart]]\nsource = 'a.tgz'\n", "[[smoke]]\nhttp = '/'\n"])
 def test_recipe_with_a_table_of_a_later_version_is_refused_not_ignored(table: str) -> None:
     error = refused(FULL + table)
 
     assert (error.reference, error.exit_status) == ("recipe-not-delivered", 2)
+
+
+def test_recipe_names_the_openpgp_key_that_signs_as_well() -> None:
+    recipe = parse_recipe(FULL + f'[openpgp]\nkey = "gpg:{"0b12 724d" * 5}"\n', file="release.toml")
+
+    assert recipe.openpgp is not None
+    assert recipe.openpgp.fingerprint == "0B12724D" * 5
+
+
+@pytest.mark.parametrize(
+    "key", ["gpg:15EAD025", "A" * 40, "gpg:", f"gpg:{'A' * 40}?pin-source=file:/pin", "file:a.pem"]
+)
+def test_recipe_with_an_openpgp_key_that_is_no_fingerprint_names_its_line(key: str) -> None:
+    error = refused(FULL + f'[openpgp]\nkey = "{key}"\n')
+
+    assert (error.reference, error.facts["line"]) == ("recipe-wrong-value", FULL.count("\n") + 2)
+
+
+def test_recipe_with_an_unknown_openpgp_field_says_which_there_are() -> None:
+    error = refused(FULL + '[openpgp]\nkeys = "gpg:"\n')
+
+    assert error.reference == "recipe-unknown-field"
+    assert "Write key" in error.hint
 
 
 @pytest.mark.parametrize("table", ["image", "file"])
