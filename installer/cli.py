@@ -74,8 +74,7 @@ def _install_here(place: Place, console: CommandConsole, kit: Path, *, yes: bool
     stop_requested = executor.stop_requests()
     strategy, site = wiring.open_site(place, kit, console)
     with wiring.locked_site(place):
-        bundle = wiring.verify_kit(place, kit, console, whole=True)
-        wiring.hand_over_when_newer(bundle, kit, place, console)
+        bundle = wiring.verify_or_hand_over(place, kit, console)
         made = plan_rolling(bundle.manifest, site)
         require_blobs(bundle, (target.digest for target in made.targets))
         parts = service.InstallParts(
@@ -111,8 +110,7 @@ def load(place: Place, console: CommandConsole, kit: Path, *, check_registry: bo
 
     _, site = wiring.open_site(place, kit, console)
     with wiring.locked_site(place):
-        bundle = wiring.verify_kit(place, kit, console, whole=True)
-        wiring.hand_over_when_newer(bundle, kit, place, console)
+        bundle = wiring.verify_or_hand_over(place, kit, console)
         report = load_images(
             bundle,
             wiring.make_registry(site),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from teraferry.installer.site.strategy import Strategy
     from teraferry.installer.verify import VerifiedBundle
     from teraferry.keys.trust_store import TrustStore
+    from teraferry.keys.trusted import TrustedRelease
 
 JOURNAL_NAME = "journal.jsonl"
 LOAD_CONNECTIONS = 3
@@ -128,32 +129,48 @@ def verify_kit(place: Place, kit: Path, progress: Progress, *, whole: bool) -> V
     Raises:
         TrustError: 20-24. BundleError: 10, 11. UsageError: 2.
     """
-    from teraferry.installer.verify import choose_pin, verify_artifact_integrity
+    from teraferry.installer.verify import open_bundle
 
-    pinned = choose_pin(place.store(), kit)
-    return verify_artifact_integrity(
-        kit, pinned=pinned, built_at=build_date(), now=now_utc(), whole=whole, progress=progress
-    )
+    return open_bundle(kit, _trust_release(place, kit, progress), whole=whole, progress=progress)
 
 
-def hand_over_when_newer(bundle: VerifiedBundle, kit: Path, place: Place, console: CommandConsole) -> None:
-    """Let the kit's own installer go on, if it is another one than this; then this never returns.
+def verify_or_hand_over(place: Place, kit: Path, console: CommandConsole) -> VerifiedBundle:
+    """Return the bundle of ``kit``, every byte verified; or let the kit's own installer do that, and never return.
+
+    The kit's installer is a signed target, so the signatures alone say whether it may run; reading the bundle
+    first would only have it read twice.
 
     Raises:
-        BundleError: ``installer-differs``, 10; ``medium-unreadable``, 11. RefusedError: ``installer-no-space``, 44.
+        TrustError: 20-24. UsageError: 2. RefusedError: ``installer-no-space``, 44.
+        BundleError: 10, 11; ``installer-differs`` too.
     """
+    from teraferry.installer.verify import open_bundle
+
+    release = _trust_release(place, kit, console)
+    _hand_over_when_newer(release, kit, place, console)
+    return open_bundle(kit, release, whole=True, progress=console)
+
+
+def _trust_release(place: Place, kit: Path, progress: Progress) -> TrustedRelease:
+    from teraferry.installer.verify import choose_pin, trust_release
+
+    pinned = choose_pin(place.store(), kit)
+    return trust_release(kit, pinned=pinned, built_at=build_date(), now=now_utc(), progress=progress)
+
+
+def _hand_over_when_newer(release: TrustedRelease, kit: Path, place: Place, console: CommandConsole) -> None:
     from teraferry.bundles import layout
     from teraferry.installer.program import handover
     from teraferry.installer.verify import kit_folder
 
-    if not handover.needs_handover(bundle.release, os.environ):
+    if not handover.needs_handover(release, os.environ):
         return
-    copy = handover.take_over_copy(bundle.release, kit_folder(kit), place.state)
+    copy = handover.take_over_copy(release, kit_folder(kit), place.state)
     handover.forget_old_copies(copy, os.environ)
     console.say("handed-over", f"the kit's own installer goes on: {copy}", installer=str(copy))
     # The new program has a view of its own; ours would leave the terminal half drawn.
     console.close()
-    handover.hand_over(copy, bundle.release.targets[layout.INSTALLER].digest, sys.argv[1:])
+    handover.hand_over(copy, release.targets[layout.INSTALLER].digest, sys.argv[1:])
 
 
 def forget_old_programs() -> None:

@@ -117,26 +117,52 @@ def verify_artifact_integrity(
         whole: Read every byte, as ``verify`` and ``install`` do; ``plan`` needs the index only.
         progress: Told of bytes that matched.
 
-    1. The metadata is read with caps and no link is followed.
-    2. Roots, thresholds, versions and expiry are decided by ``keys.trust``; what it hands back is trusted.
-    3. The bundle's length and index are checked against the signed facts; then the index is parsed.
-    4. With ``whole``, every byte is read: chunk digests, and SHA-256 of the whole ``.tar.gz``.
-    5. The manifest is read from verified chunks and must agree with the signed facts.
-
-    The caller loads and rolls out from the returned bundle only, which verifies again what it reads.
+    (1)-(2) as ``trust_release``, (3)-(5) as ``open_bundle``. The caller loads and rolls out from the returned
+    bundle only, which verifies again what it reads.
 
     Raises:
         TrustError: 20-24. BundleError: 10, 11. UsageError: 2.
     """
-    folder = kit_folder(kit)
+    release = trust_release(kit, pinned=pinned, built_at=built_at, now=now, progress=progress)
+    return open_bundle(kit, release, whole=whole, progress=progress)
+
+
+def trust_release(
+    kit: Path, *, pinned: Pinned, built_at: datetime, now: datetime, progress: Progress
+) -> TrustedRelease:
+    """Decide everything that the signatures of a kit decide; no byte of the bundle is read.
+
+    What comes back is the ground for opening the bundle, and for handing the command over to the kit's own
+    installer, which is a signed target like the bundle.
+
+    1. The metadata is read with caps and no link is followed.
+    2. Roots, thresholds, versions and expiry are decided by ``keys.trust``; what it hands back is trusted.
+
+    Raises:
+        TrustError: 20-24. BundleError: 11. UsageError: 2.
+    """
     floor = replace(pinned.floor, built_at=built_at)
-    files = read_metadata(folder, after_root=floor.root_version)  # 1
+    files = read_metadata(kit_folder(kit), after_root=floor.root_version)  # 1
     release = verify_release(files, trusted_root=pinned.root, floor=floor, now=now)  # 2
     for notice in release.notices:
         progress.say(notice.reference, notice.text)
     signed = release.bundle
-    path = folder / signed.name
     progress.say("trusted", f"signed by {len(release.signers)} release keys: {signed.product} {signed.version}")
+    return release
+
+
+def open_bundle(kit: Path, release: TrustedRelease, *, whole: bool, progress: Progress) -> VerifiedBundle:
+    """Check the bundle of a kit against what its signatures say.
+
+    3. The bundle's length and index are checked against the signed facts; then the index is parsed.
+    4. With ``whole``, every byte is read: chunk digests, and SHA-256 of the whole ``.tar.gz``.
+    5. The manifest is read from verified chunks and must agree with the signed facts.
+
+    Raises:
+        BundleError: 10, 11. UsageError: 2.
+    """
+    signed = release.bundle
+    path = kit_folder(kit) / signed.name
     reader = BundleReader(path, signed)
     reader.open()  # 3
     if whole:

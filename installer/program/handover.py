@@ -1,8 +1,9 @@
 """Later visits: the installer already at the site checks the new one and hands the command over to it.
 
-The new installer is a signed target of the kit. It is copied off the medium first and the copy
-is checked while it is written, so that a medium that answers differently the second time gains
-nothing; then it is executed with the same arguments, in the same folder and environment.
+The new installer is a signed target of the kit: once the signatures were judged, its digest is known.
+It is copied off the medium first and the copy is checked while it is written, so that a medium that
+answers differently the second time gains nothing; then it is executed with the same arguments, in the
+same folder and environment. It judges the signatures again, and reads the bundle, which was not read yet.
 
 Of the copies the site keeps two: the one that runs, and the newest. The first visit's file is
 the person's own and is never touched.

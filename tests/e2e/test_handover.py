@@ -7,6 +7,7 @@ that the cluster does not answer; who said it, and how often it was handed over,
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +118,36 @@ def test_changed_installer_on_the_stick_is_refused_and_the_sites_own_goes_on(adm
     assert copies(admin) == []
     assert handovers(answer) == []
     assert admin.type("status").status == 0
+
+
+def test_bundle_is_read_once_and_by_the_new_installer(admin: Admin, kit: Path) -> None:
+    answer = admin.type("load", kit)
+
+    events = [event["event"] for event in answer.events if event.get("phase", "verify") == "verify"]
+    told = [name for name in events if name in ("trusted", "handed-over", "phase")]
+    assert told == ["trusted", "handed-over", "trusted", "phase"], answer.events
+
+
+def test_bad_bundle_is_refused_by_the_new_installer_and_nothing_is_loaded(admin: Admin, kit: Path) -> None:
+    flip_byte(kit / "terachat-4.2.0.tar.gz", 100)
+
+    answer = admin.type("load", kit)
+
+    assert (answer.status, answer.result["reference"]) == (10, "chunk-digest-mismatch"), answer.stderr
+    assert len(handovers(answer)) == 1
+    assert admin.type("trust", "show").result["sequence"] == 0
+
+
+def test_installer_that_too_few_keys_vouch_for_is_neither_copied_nor_started(admin: Admin, kit: Path) -> None:
+    targets = kit / "metadata" / "targets.json"
+    document = json.loads(targets.read_bytes())
+    del document["signatures"][0]
+    targets.write_text(json.dumps(document))
+
+    answer = admin.type("load", kit)
+
+    assert (answer.status, answer.result["reference"]) == (20, "threshold-not-met"), answer.stderr
+    assert (copies(admin), handovers(answer)) == ([], [])
 
 
 def test_visit_with_the_same_installer_hands_nothing_over(admin: Admin, kit: Path, new_file: Path) -> None:
