@@ -21,7 +21,8 @@ from typing import BinaryIO, Final
 import deflate
 
 from teraferry.bundles import layout
-from teraferry.bundles.digest import Digest, StreamDigest
+from teraferry.bundles.chunk_output import ChunkOutput
+from teraferry.bundles.digest import Digest
 from teraferry.bundles.entry_rules import DOCUMENTS, REQUIRED, length_fault, name_fault, order_fault
 from teraferry.bundles.errors import BuildError
 from teraferry.bundles.index import Index, IndexEntry, encode_index
@@ -60,14 +61,14 @@ def write_archive(
 ) -> WrittenArchive:
     """Write a bundle to ``file`` and return what it holds and its digests.
 
-    Nothing is synced: durable_replace does that. Writeback is started early, so that the sync finds little to do.
+    Nothing is synced: durable_replace does that, and finds little to do where the file could be written directly.
 
     Args:
         file: Empty and positioned at its start; written from front to back.
         sources: Documents in their order, then blobs sorted by name (``entry_rules``).
         jobs: Threads that compress, 1 or more; a dozen at most are used.
         mtime: Seconds since the epoch, in every tar header.
-        progress: Advanced by the plain bytes of each piece that was written; no phase is started.
+        progress: Advanced by the plain bytes of each piece that is on its way to the disk; no phase is started.
 
     Raises:
         BuildError: 30; ``source-changed``, ``source-unreadable``, ``entry-*`` or ``bundle-too-large``.
@@ -81,18 +82,19 @@ def write_archive(
             hint="Set SOURCE_DATE_EPOCH to the time of the release's last commit.",
             facts={"found": mtime},
         )
-    with Packer(file, jobs=jobs, progress=progress) as packer:
+    with ChunkOutput(file) as output, Packer(output, jobs=jobs, progress=progress) as packer:
         entries = [_pack_source(packer, source, mtime=mtime) for source in in_order(sources)]
         packer.drain()
-        index = _index_of(entries, packer)
-        tail = _write_index(packer, encode_index(index), mtime=mtime)
-        whole = packer.whole
+        index = _index_of(entries, output.finish_chunks())
+        _pack_index(packer, encode_index(index), mtime=mtime)
+        packer.drain()
+        index_digest = output.finish()
     return WrittenArchive(
         index=index,
-        index_offset_bytes=whole.length_bytes - tail.length_bytes,
-        index_digest=tail.digest(),
-        digest=whole.digest(),
-        length_bytes=whole.length_bytes,
+        index_offset_bytes=sum(entry.compressed_bytes for entry in entries),
+        index_digest=index_digest,
+        digest=output.whole.digest(),
+        length_bytes=output.whole.length_bytes,
     )
 
 
@@ -133,12 +135,12 @@ def _pack_source(packer: Packer, source: EntrySource, *, mtime: int) -> PackedEn
     with stream:
         remaining = source.length_bytes
         while remaining:
-            slot = packer.free_slot()
+            piece = packer.free_piece()
             count = min(remaining, MEMBER_PLAIN_BYTES)
-            _fill(slot.plain[:count], stream, source)
+            _fill(piece[:count], stream, source)
             remaining -= count
             padding = 0 if remaining else padded_length(count) - count
-            packer.add_content(entry, slot, content_bytes=count, padding_bytes=padding)
+            packer.add_content(entry, piece, content_bytes=count, padding_bytes=padding)
         if _read_into(memoryview(bytearray(1)), stream, source):
             found = f"more than {source.length_bytes} bytes"
             raise _refusal("source-changed", source, found=found, expected=f"{source.length_bytes} bytes")
@@ -174,7 +176,7 @@ def _read_into(view: memoryview, stream: BinaryIO, source: EntrySource) -> int:
     return len(piece)
 
 
-def _index_of(entries: Iterable[PackedEntry], packer: Packer) -> Index:
+def _index_of(entries: Iterable[PackedEntry], chunks: tuple[Digest, ...]) -> Index:
     rows: list[IndexEntry] = []
     offset = 0
     for entry in entries:
@@ -188,21 +190,16 @@ def _index_of(entries: Iterable[PackedEntry], packer: Packer) -> Index:
         )
         rows.append(row)
         offset += entry.compressed_bytes
-    chunks = packer.finish_chunks()
     return Index(format=1, compressor=COMPRESSOR, chunk_bytes=CHUNK_BYTES, entries=tuple(rows), chunks=chunks)
 
 
-def _write_index(packer: Packer, content: bytes, *, mtime: int) -> StreamDigest:
-    """Write the index and the archive's end and return the digest of both as they lie in the file."""
+def _pack_index(packer: Packer, content: bytes, *, mtime: int) -> None:
     require_index_length(len(content))
-    tail = packer.start_tail()
     entry = packer.start_entry(layout.INDEX, encode_tar_header(layout.INDEX, size_bytes=len(content), mtime=mtime))
     padded = content + bytes(padded_length(len(content)) - len(content))
     for start in range(0, len(padded), MEMBER_PLAIN_BYTES):
         packer.add_deflated(entry, padded[start : start + MEMBER_PLAIN_BYTES])
     packer.add_frame(entry, END_OF_ARCHIVE)
-    packer.drain()
-    return tail
 
 
 def require_index_length(length_bytes: int) -> None:

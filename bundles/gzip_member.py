@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
+from teraferry.bundles.digest import Buffer
 from teraferry.bundles.limits import MEMBER_PLAIN_BYTES, STORED_BLOCK_BYTES
 from teraferry.bundles.tar_header import padded_length
 
@@ -67,27 +68,23 @@ def stored_content_length(plain_bytes: int) -> int:
     return full * stored_member_length(MEMBER_PLAIN_BYTES) + (stored_member_length(rest) if rest else 0)
 
 
-def frame_stored_member(plain: memoryview, *, crc32: int, into: memoryview) -> memoryview:
-    """Write ``plain`` as a stored member to the front of ``into`` and return what was written.
+def stored_member_parts(plain: memoryview, *, crc32: int) -> Iterator[Buffer]:
+    """Yield ``plain`` as a stored member, in the parts that lie one after the other; nothing is copied.
 
     Args:
         plain: At most ``MEMBER_PLAIN_BYTES``.
         crc32: Of ``plain``; the caller's, who has a fast one.
-        into: At least ``stored_member_length(len(plain))`` bytes, reused by the caller: fresh memory for every
-            member costs more in page faults than everything else here.
     """
-    into[: len(GZIP_HEADER)] = GZIP_HEADER
-    at, start = len(GZIP_HEADER), 0
+    yield GZIP_HEADER
+    start = 0
     for length in stored_block_lengths(len(plain)):
-        body = at + BLOCK_HEADER_BYTES
-        into[at:body] = block_header(length, final=start + length == len(plain))
-        into[body : body + length] = plain[start : start + length]
-        at, start = body + length, start + length
-    into[at : at + TRAILER_BYTES] = trailer(crc32=crc32, plain_bytes=len(plain))
-    return into[: at + TRAILER_BYTES]
+        end = start + length
+        yield block_header(length, final=end == len(plain))
+        yield plain[start:end]
+        start = end
+    yield trailer(crc32=crc32, plain_bytes=len(plain))
 
 
 def encode_stored_member(plain: bytes, *, crc32: int) -> bytes:
     """Return ``plain`` as a stored member, in fresh memory; for headers."""
-    into = memoryview(bytearray(stored_member_length(len(plain))))
-    return bytes(frame_stored_member(memoryview(plain), crc32=crc32, into=into))
+    return b"".join(stored_member_parts(memoryview(plain), crc32=crc32))
