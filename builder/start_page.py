@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tuf.api.metadata import Metadata, Root
 
 from teraferry.bundles import layout
-from teraferry.keys.public_keys import is_checkable_by_dgst, material_of, openssl_line
+from teraferry.keys.public_keys import has_openssl_line, is_checkable_by_dgst, material_of, openssl_line
 from teraferry.keys.tuf_metadata import fingerprint_of
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -30,7 +30,7 @@ class ReleaseKey:
     id8: str
     kind: str
     fingerprint: str  # SHA-256 of the DER public key
-    openssl: str
+    openssl: str | None  # None: stock OpenSSL cannot check this kind
     is_dgst: bool
 
 
@@ -65,7 +65,8 @@ def render_start_page(
         page=layout.START_PAGE,
         newest_root=f"{layout.METADATA_DIR}/{layout.root_name(newest.version)}",
         roots=[(root.signed.version, _grouped(fingerprint_of(root))) for root in roots],
-        keys=keys,
+        keys=[key for key in keys if key.openssl is not None],
+        unchecked_keys=[key for key in keys if key.openssl is None],
         threshold=role.threshold,
         openpgp=openpgp and _grouped(openpgp),
         openpgp_signature=layout.OPENPGP_SIGNATURE,
@@ -81,14 +82,17 @@ def _release_key(root: Root, key_id: str) -> ReleaseKey:
         "ecdsa-sha2-nistp384": "P-384",
         "rsassa-pss-sha256": "RSA-PSS",
         "ed25519": "Ed25519",
+        "ml-dsa-65/1": "ML-DSA-65",
     }
+    if not has_openssl_line(key):
+        return ReleaseKey(id8, kinds[key.scheme], material_of(key), None, is_dgst=False)
     line = openssl_line(
         key,
         key_file=f"{KEYS_VARIABLE}/{id8}.pem",
         signature_file=layout.signature_name(key_id),
         content_file=layout.CHECKSUMS,
     )
-    return ReleaseKey(id8, kinds[key.scheme], material_of(key), line, is_checkable_by_dgst(key))
+    return ReleaseKey(id8, kinds[key.scheme], material_of(key), line, is_dgst=is_checkable_by_dgst(key))
 
 
 def _grouped(digits: str) -> str:

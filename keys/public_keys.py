@@ -124,6 +124,16 @@ def material_of(key: Key) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
+def metadata_content(key: Key, payload: bytes) -> bytes:
+    """Return what ``key`` signs of canonical ``payload``: ML-DSA a marked digest, every other kind the payload.
+
+    Source: TUF TAP 21, version 1.
+    """
+    if family_of(key) == CLASSICAL:
+        return payload
+    return b"tuf\x01" + hashlib.sha512(payload).digest()
+
+
 def family_of(key: Key) -> str:
     """Return ``MLDSA`` or ``CLASSICAL``; by what the key says of itself, whether it can be used or not."""
     return MLDSA if key.keytype == "ml-dsa" else CLASSICAL

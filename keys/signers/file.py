@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import SSlibKey
 
@@ -15,14 +15,14 @@ from teraferry.keys.public_keys import PSS_SALT_BYTES, UnusableKeyError, tuf_key
 from teraferry.keys.signers.signer import AskPin, SignerEvidence
 from teraferry.keys.uri import FileUri
 
-PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey | mldsa.MLDSA65PrivateKey
 
 MAX_KEY_FILE_BYTES = 64 * 1024
 """A PEM private key is below 8 kB."""
 
 
 class FileKey:
-    """A private key held in memory."""
+    """A private key held in memory; the only place for an ML-DSA key, until a token holds one."""
 
     def __init__(self, private: PrivateKey, key: SSlibKey, path: str) -> None:
         self._private = private
@@ -31,7 +31,7 @@ class FileKey:
 
     def sign_digested(self, content: bytes, *, algorithm: str) -> bytes:
         """Return a signature over ``content``; see ``RawSigner``."""
-        if isinstance(self._private, ed25519.Ed25519PrivateKey):
+        if isinstance(self._private, ed25519.Ed25519PrivateKey | mldsa.MLDSA65PrivateKey):
             return self._private.sign(content)
         digest: hashes.HashAlgorithm = hashes.SHA384() if algorithm == "sha384" else hashes.SHA256()
         if isinstance(self._private, rsa.RSAPrivateKey):
@@ -63,7 +63,7 @@ def open_file_key(uri: FileUri, ask: AskPin) -> FileKey:
     except UnusableKeyError as error:
         raise _cannot_sign(
             "key-type-unsupported",
-            f"key file {uri.path}: {error}, expected P-256, P-384, RSA of 3072 bits or more, or Ed25519",
+            f"key file {uri.path}: {error}, expected P-256, P-384, RSA of 3072 bits or more, Ed25519 or ML-DSA-65",
             "Make a new key, for example: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out KEY.pem",
         ) from error
 

@@ -10,7 +10,7 @@ from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Signature, SSlibKey
 
 from teraferry.bundles.errors import BuildError
-from teraferry.keys.public_keys import is_valid_over_sha256
+from teraferry.keys.public_keys import is_valid_over_sha256, metadata_content
 
 AskPin = Callable[[str], str]
 """Asks a person for the PIN or passphrase of what the text names. Injected: nothing here reads a terminal."""
@@ -47,10 +47,10 @@ class RawSigner(Protocol):
 
         Args:
             content: What is signed.
-            algorithm: ``sha256`` or ``sha384``; Ed25519 digests by itself and ignores it.
+            algorithm: ``sha256`` or ``sha384``; Ed25519 and ML-DSA digest by themselves and ignore it.
 
         Returns:
-            DER for ECDSA; RSA-PSS with a salt of 32 bytes; 64 bytes for Ed25519.
+            DER for ECDSA; RSA-PSS with a salt of 32 bytes; 64 bytes for Ed25519; 3,309 for ML-DSA-65.
         """
 
 
@@ -82,7 +82,8 @@ class KeySigner:
             BuildError: ``signature-not-valid`` or one of the token's references, 31.
         """
         algorithm = "sha384" if self.key.scheme == "ecdsa-sha2-nistp384" else "sha256"
-        signature = Signature(self.key.keyid, self._raw.sign_digested(payload, algorithm=algorithm).hex())
+        raw = self._raw.sign_digested(metadata_content(self.key, payload), algorithm=algorithm)
+        signature = Signature(self.key.keyid, raw.hex())
         try:
             self.key.verify_signature(signature, payload)
         except UnverifiedSignatureError as error:
@@ -90,7 +91,7 @@ class KeySigner:
         return signature
 
     def sign_sha256(self, content: bytes) -> bytes:
-        """Return the signature that stock OpenSSL checks, always over SHA-256.
+        """Return the signature that stock OpenSSL checks, over SHA-256; no OpenSSL before 3.5 checks ML-DSA.
 
         Raises:
             BuildError: ``signature-not-valid`` or one of the token's references, 31.

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tuf.api.metadata import Metadata, Root
 
@@ -27,6 +27,7 @@ from teraferry.keys.ceremony import TrustPlan, init_trust
 from teraferry.keys.metadata import read_metadata
 from teraferry.keys.root_change import RoleChange, change_root
 from teraferry.keys.signers import KeyRing
+from teraferry.keys.signers.file import PrivateKey
 from teraferry.keys.trust import verify_release
 from teraferry.keys.trust_folder import TrustFolder
 from teraferry.keys.trusted import Floor, TrustedRelease
@@ -36,11 +37,12 @@ from tests.fakes.small_bundle import sources_of
 PRODUCT = "demo"
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 
-MAKERS: dict[str, Callable[[], ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey]] = {
+MAKERS: dict[str, Callable[[], PrivateKey]] = {
     "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
     "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
     "rsa": lambda: rsa.generate_private_key(public_exponent=65537, key_size=3072),
     "ed25519": ed25519.Ed25519PrivateKey.generate,
+    "ml-dsa": mldsa.MLDSA65PrivateKey.generate,
 }
 
 
