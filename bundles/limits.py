@@ -72,3 +72,12 @@ MAX_OPENPGP_SIGNATURE_BYTES: Final = 64 * 1024
 
 MAX_INSTALLER_BYTES: Final = 512 * 1024 * 1024
 """An installer file is about 30 MB; this bounds what a later visit copies before it can compare."""
+
+MAX_KEY_ANSWER_BYTES: Final = 64 * 1024
+"""What a site's own key program may answer; a public key and a few marks are 2 kB."""
+
+MAX_KEY_BLOB_BYTES: Final = 16 * 1024 * 1024
+"""A wrapped key as a file on a node; a TPM's is below 1 kB. Read whole, and copied to the state folder."""
+
+MAX_RECOVERY_PROOF_BYTES: Final = 64 * 1024
+"""A recovery proof is a few lines of JSON."""
