@@ -45,21 +45,31 @@ class Action:
 
 
 class RunRecord:
-    """The part of the journal that belongs to one run."""
+    """The part of the journal that belongs to one run.
+
+    The journal is read, and its chain verified, when the record is first asked; from then on this process holds
+    the lock and is the only one that writes, so that what it appended is what was added.
+    """
 
     def __init__(self, journal: Journal, *, run: str, clock: Clock) -> None:
         self._journal = journal
         self._clock = clock
+        self._known: list[Entry] | None = None
         self.run = run
 
     def entries(self) -> Sequence[Entry]:
         """Return this run's entries, oldest first."""
-        return [entry for entry in self._journal.replay() if entry.run == self.run]
+        if self._known is None:
+            self._known = [entry for entry in self._journal.replay() if entry.run == self.run]
+        return tuple(self._known)
 
     def note(self, event: str, step_id: str = "", **facts: object) -> None:
         """Append one entry; returns once it is durable."""
         time_utc = self._clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        self._journal.append(time_utc=time_utc, run=self.run, event=event, step=step_id, facts=facts)
+        # While it is written, and after it failed, nobody knows whether it is there: then it is read again.
+        known, self._known = self._known, None
+        entry = self._journal.append(time_utc=time_utc, run=self.run, event=event, step=step_id, facts=facts)
+        self._known = None if known is None else [*known, entry]
 
     def begun(self) -> dict[str, Mapping[str, object]]:
         """Return step id -> the facts written before it was first begun."""
