@@ -66,7 +66,7 @@ def write_archive(
     Args:
         file: Empty and positioned at its start; written from front to back.
         sources: Documents in their order, then blobs sorted by name (``entry_rules``).
-        jobs: Threads that compress, 1 or more; a dozen at most are used.
+        jobs: Threads that compress, 1 or more; ``MAX_JOBS`` at most are used.
         mtime: Seconds since the epoch, in every tar header.
         progress: Advanced by the plain bytes of each piece that is on its way to the disk; no phase is started.
 

@@ -38,8 +38,9 @@ SAMPLE_BYTES: Final = 1024 * 1024
 LEAST_SAVED_PERCENT: Final = 3
 """An entry is stored when deflating its sample saves less: layers gain about 1 % and cost ten times the time."""
 
-MAX_JOBS: Final = 8
-"""More pieces than this many threads need would break the budget of 150 MiB."""
+MAX_JOBS: Final = 6
+"""More pieces than this many threads need would break the budget of 150 MiB when they do not get smaller; six deflate
+about as much as one lane digests."""
 
 _SPARE_PIECES: Final = 3
 """Pieces that are read, written or digested while every job encodes one."""
