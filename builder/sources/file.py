@@ -8,6 +8,7 @@ from typing import Final
 from teraferry.builder.sources.image import SourceBlob
 from teraferry.builder.sources.oci_layout import not_found
 from teraferry.bundles.digest import Digest, StreamDigest
+from teraferry.bundles.system.read_once import open_once
 
 _READ_BYTES: Final = 4 * 1024 * 1024
 """Large enough that SHA-256 runs without the interpreter's lock."""
@@ -24,7 +25,7 @@ def read_digest(path: Path, *, what: str) -> SourceBlob:
     with path.open("rb", buffering=0) as file:
         while piece := file.read(_READ_BYTES):
             stream.update(piece)
-    return SourceBlob(stream.digest(), stream.length_bytes, lambda: path.open("rb", buffering=0))
+    return SourceBlob(stream.digest(), stream.length_bytes, lambda: open_once(path))
 
 
 def locked_file(path: Path, digest: Digest, *, what: str) -> SourceBlob:
@@ -34,7 +35,7 @@ def locked_file(path: Path, digest: Digest, *, what: str) -> SourceBlob:
         BuildError: ``source-not-found``, 30.
     """
     _require_file(path, what)
-    return SourceBlob(digest, path.stat().st_size, lambda: path.open("rb", buffering=0))
+    return SourceBlob(digest, path.stat().st_size, lambda: open_once(path))
 
 
 def _require_file(path: Path, what: str) -> None:

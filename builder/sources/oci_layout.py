@@ -14,6 +14,7 @@ from teraferry.bundles import layout, oci
 from teraferry.bundles.digest import Digest, hex_of
 from teraferry.bundles.errors import BuildError, BundleError
 from teraferry.bundles.limits import MAX_IMAGE_MANIFEST_BYTES
+from teraferry.bundles.system.read_once import open_once
 
 _BLOBS: Final = Path("blobs") / "sha256"
 
@@ -30,7 +31,7 @@ class FolderStore:
         path = self._folder / _BLOBS / hex_of(digest)
         if not path.is_file():
             return None
-        return SourceBlob(digest, path.stat().st_size, lambda: path.open("rb", buffering=0))
+        return SourceBlob(digest, path.stat().st_size, lambda: open_once(path))
 
 
 def resolve_layout(folder: Path, tag: str, *, platforms: Sequence[str], what: str) -> ResolvedImage:

@@ -23,6 +23,16 @@ _BUFFERED_WRITE_BYTES: Final = 256 * 1024
 4 MiB are dear: 512 MiB took 0.15 s of processor time in writes of 256 KiB and 1.2 s in writes of 4 MiB (6.18, ext4)."""
 
 
+def set_direct(file: BinaryIO | io.RawIOBase, *, on: bool) -> None:
+    """Have reads and writes of ``file`` go past the page cache from now on, or as usual again.
+
+    Raises:
+        OSError: ``EINVAL``, not on this file system; ``io.UnsupportedOperation``, what memory says, is one too.
+    """
+    flags = fcntl.fcntl(file, fcntl.F_GETFL)
+    fcntl.fcntl(file, fcntl.F_SETFL, flags | os.O_DIRECT if on else flags & ~os.O_DIRECT)
+
+
 class DirectFile:
     """Writes from front to back, in blocks. For one thread at a time.
 
@@ -66,10 +76,9 @@ class DirectFile:
         if self._is_direct == self._may_be_direct:
             return
         try:
-            flags = fcntl.fcntl(self._file, fcntl.F_GETFL)
-            fcntl.fcntl(self._file, fcntl.F_SETFL, flags ^ os.O_DIRECT)
+            set_direct(self._file, on=self._may_be_direct)
             self._is_direct = self._may_be_direct
-        except OSError:  # io.UnsupportedOperation, what memory says, is one.
+        except OSError:
             if self._is_direct:
                 raise
             self._may_be_direct = False
