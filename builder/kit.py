@@ -9,12 +9,10 @@ from typing import Final
 from teraferry.bundles import layout
 from teraferry.bundles.digest import StreamDigest
 from teraferry.bundles.errors import BundleError, UsageError
+from teraferry.bundles.limits import MAX_CHECKSUMS_BYTES
 from teraferry.bundles.progress import Progress
 from teraferry.keys.metadata import read_capped
 from teraferry.keys.trusted import SignedFile
-
-MAX_CHECKSUMS_BYTES: Final = 1024 * 1024
-"""``SHA256SUMS``: a line of 100 bytes a file or volume."""
 
 MAX_SIGNATURE_BYTES: Final = 16 * 1024
 """One detached signature; an RSA-4096 one has 512."""

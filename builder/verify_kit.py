@@ -19,7 +19,7 @@ from teraferry.bundles.errors import BundleError
 from teraferry.bundles.limits import MAX_MANIFEST_BYTES
 from teraferry.bundles.manifest import parse_manifest
 from teraferry.bundles.progress import Progress
-from teraferry.keys.checksums import require_checksum_signatures, require_checksums
+from teraferry.keys.checksums import checksums_of, require_checksum_signatures, require_checksums
 from teraferry.keys.metadata import read_metadata
 from teraferry.keys.trust import verify_pinned_root, verify_release
 from teraferry.keys.trusted import Floor, TrustedRelease
@@ -89,9 +89,8 @@ def _require_files(kit: Kit, release: TrustedRelease, progress: Progress) -> Non
 
 
 def _require_checksums(kit: Kit, release: TrustedRelease) -> None:
-    order = (layout.START_PAGE, layout.INSTALLER, release.bundle.name)
     content = kit.checksums()
-    require_checksums(content, [(name, release.targets[name].digest) for name in order if name in release.targets])
+    require_checksums(content, checksums_of(release))
     root = parse_metadata(Root, release.root, what="last root").signed
     signers = [root.keys[key_id] for key_id in release.signers]
     signatures = {key_id: kit.checksum_signature(key_id) for key_id in release.signers}

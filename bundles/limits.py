@@ -67,6 +67,9 @@ MAX_JOURNAL_LINE_BYTES: Final = 1024 * 1024
 FAT_MAX_FILE_BYTES: Final = 4 * 1024 * 1024 * 1024 - 1
 """Largest file on a FAT32 medium; ``build`` warns above it."""
 
+MAX_CHECKSUMS_BYTES: Final = 1024 * 1024
+"""SHA256SUMS: a line of 100 bytes a file or volume."""
+
 MAX_OPENPGP_SIGNATURE_BYTES: Final = 64 * 1024
 """SHA256SUMS.asc: a signature by RSA-4096 is 1 kB armored; this holds those of fifty people."""
 

@@ -32,7 +32,7 @@ KIT = click.argument("kit", type=click.Path(path_type=Path))
 @KIT
 def verify(place: Place, console: CommandConsole, kit: Path) -> Result:
     bundle = wiring.verify_kit(place, kit, console, whole=True)
-    return _release_fields(bundle)
+    return {**_release_fields(bundle), "openpgp": bundle.release.openpgp}
 
 
 @command("plan", help="Show what install would do, and what each gate sees now. Example: plan /media/stick/KIT")

@@ -152,10 +152,15 @@ def verify_or_hand_over(place: Place, kit: Path, console: CommandConsole) -> Ver
 
 
 def _trust_release(place: Place, kit: Path, progress: Progress) -> TrustedRelease:
-    from teraferry.installer.verify import choose_pin, trust_release
+    from teraferry.installer.openpgp import demand_of
+    from teraferry.installer.site.load import load_site_trust
+    from teraferry.installer.verify import choose_pin, kit_folder, trust_release
 
     pinned = choose_pin(place.store(), kit)
-    return trust_release(kit, pinned=pinned, built_at=build_date(), now=now_utc(), progress=progress)
+    # A medium that cannot be read must not be told as a fault of the site file.
+    kit_folder(kit)
+    demand = demand_of(load_site_trust(place.site_file, kit=kit))
+    return trust_release(kit, pinned=pinned, built_at=build_date(), now=now_utc(), progress=progress, openpgp=demand)
 
 
 def _hand_over_when_newer(release: TrustedRelease, kit: Path, place: Place, console: CommandConsole) -> None:

@@ -20,6 +20,7 @@ from teraferry.bundles.errors import BundleError, UsageError
 from teraferry.bundles.limits import MAX_MANIFEST_BYTES, MAX_METADATA_BYTES
 from teraferry.bundles.manifest import Manifest, parse_manifest
 from teraferry.bundles.progress import Progress
+from teraferry.installer.openpgp import OpenPgpDemand, require_demanded_openpgp
 from teraferry.keys.metadata import read_capped, read_metadata
 from teraferry.keys.release_facts import read_bundle
 from teraferry.keys.trust import verify_release
@@ -105,7 +106,14 @@ def unverified_product(folder: Path) -> str | None:
 
 
 def verify_artifact_integrity(
-    kit: Path, *, pinned: Pinned, built_at: datetime, now: datetime, whole: bool, progress: Progress
+    kit: Path,
+    *,
+    pinned: Pinned,
+    built_at: datetime,
+    now: datetime,
+    whole: bool,
+    progress: Progress,
+    openpgp: OpenPgpDemand | None = None,
 ) -> VerifiedBundle:
     """Check a kit as an installer must, before anything is unpacked.
 
@@ -116,19 +124,26 @@ def verify_artifact_integrity(
         now: The system clock.
         whole: Read every byte, as ``verify`` and ``install`` do; ``plan`` needs the index only.
         progress: Told of bytes that matched.
+        openpgp: The OpenPGP signature that the site demands as well.
 
-    (1)-(2) as ``trust_release``, (3)-(5) as ``open_bundle``. The caller loads and rolls out from the returned
+    (1)-(3) as ``trust_release``, (4)-(6) as ``open_bundle``. The caller loads and rolls out from the returned
     bundle only, which verifies again what it reads.
 
     Raises:
         TrustError: 20-24. BundleError: 10, 11. UsageError: 2.
     """
-    release = trust_release(kit, pinned=pinned, built_at=built_at, now=now, progress=progress)
+    release = trust_release(kit, pinned=pinned, built_at=built_at, now=now, progress=progress, openpgp=openpgp)
     return open_bundle(kit, release, whole=whole, progress=progress)
 
 
 def trust_release(
-    kit: Path, *, pinned: Pinned, built_at: datetime, now: datetime, progress: Progress
+    kit: Path,
+    *,
+    pinned: Pinned,
+    built_at: datetime,
+    now: datetime,
+    progress: Progress,
+    openpgp: OpenPgpDemand | None = None,
 ) -> TrustedRelease:
     """Decide everything that the signatures of a kit decide; no byte of the bundle is read.
 
@@ -137,26 +152,30 @@ def trust_release(
 
     1. The metadata is read with caps and no link is followed.
     2. Roots, thresholds, versions and expiry are decided by ``keys.trust``; what it hands back is trusted.
+    3. A demanded OpenPGP signature must be there and good.
 
     Raises:
-        TrustError: 20-24. BundleError: 11. UsageError: 2.
+        TrustError: 20-24. BundleError: 10, 11. UsageError: 2.
     """
     floor = replace(pinned.floor, built_at=built_at)
-    files = read_metadata(kit_folder(kit), after_root=floor.root_version)  # 1
+    folder = kit_folder(kit)
+    files = read_metadata(folder, after_root=floor.root_version)  # 1
     release = verify_release(files, trusted_root=pinned.root, floor=floor, now=now)  # 2
     for notice in release.notices:
         progress.say(notice.reference, notice.text)
+    past = max(floor.newest_signed_at, floor.built_at)
+    found = require_demanded_openpgp(folder, release, openpgp, now=now, proven_past=past, progress=progress)  # 3
     signed = release.bundle
     progress.say("trusted", f"signed by {len(release.signers)} release keys: {signed.product} {signed.version}")
-    return release
+    return replace(release, openpgp=found)
 
 
 def open_bundle(kit: Path, release: TrustedRelease, *, whole: bool, progress: Progress) -> VerifiedBundle:
     """Check the bundle of a kit against what its signatures say.
 
-    3. The bundle's length and index are checked against the signed facts; then the index is parsed.
-    4. With ``whole``, every byte is read: chunk digests, and SHA-256 of the whole ``.tar.gz``.
-    5. The manifest is read from verified chunks and must agree with the signed facts.
+    4. The bundle's length and index are checked against the signed facts; then the index is parsed.
+    5. With ``whole``, every byte is read: chunk digests, and SHA-256 of the whole ``.tar.gz``.
+    6. The manifest is read from verified chunks and must agree with the signed facts.
 
     Raises:
         BundleError: 10, 11. UsageError: 2.
@@ -164,11 +183,11 @@ def open_bundle(kit: Path, release: TrustedRelease, *, whole: bool, progress: Pr
     signed = release.bundle
     path = kit_folder(kit) / signed.name
     reader = BundleReader(path, signed)
-    reader.open()  # 3
+    reader.open()  # 4
     if whole:
         progress.start("verify", total_bytes=signed.length_bytes, detail=signed.name)
-        reader.verify_whole(progress)  # 4
-    manifest = parse_manifest(reader.read_entry(layout.MANIFEST, limit_bytes=MAX_MANIFEST_BYTES))  # 5
+        reader.verify_whole(progress)  # 5
+    manifest = parse_manifest(reader.read_entry(layout.MANIFEST, limit_bytes=MAX_MANIFEST_BYTES))  # 6
     _require_agreement(manifest, release)
     return VerifiedBundle(release=release, manifest=manifest, reader=reader, path=path, whole=whole)
 

@@ -11,13 +11,20 @@ from securesystemslib.signer import Key
 
 from teraferry.bundles.digest import Digest, hex_of
 from teraferry.bundles.errors import BundleError, TrustError
-from teraferry.bundles.layout import CHECKSUMS, signature_name
+from teraferry.bundles.layout import CHECKSUMS, INSTALLER, START_PAGE, signature_name
 from teraferry.keys.public_keys import UnusableKeyError, is_valid_over_sha256
+from teraferry.keys.trusted import TrustedRelease
 
 
 def encode_checksums(files: Sequence[tuple[str, Digest]]) -> bytes:
     """Return the lines that ``sha256sum -c`` reads."""
     return "".join(f"{hex_of(digest)}  {name}\n" for name, digest in files).encode()
+
+
+def checksums_of(release: TrustedRelease) -> list[tuple[str, Digest]]:
+    """Return the lines that ``SHA256SUMS`` of a signed kit has: page, installer, bundle."""
+    order = (START_PAGE, INSTALLER, release.bundle.name)
+    return [(name, release.targets[name].digest) for name in order if name in release.targets]
 
 
 def require_checksums(content: bytes | None, files: Sequence[tuple[str, Digest]]) -> None:

@@ -71,3 +71,4 @@ class TrustedRelease:
     expires: Mapping[str, datetime]  # by role
     floor: Floor  # what the site stores once it accepts this release
     notices: tuple[Notice, ...] = field(default=())
+    openpgp: str | None = None  # fingerprint of the OpenPGP key that signed as well, where the site demands one

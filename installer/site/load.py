@@ -12,8 +12,17 @@ from pathlib import Path
 
 from teraferry.bundles.errors import UsageError
 from teraferry.installer.site.file import read_site_file
-from teraferry.installer.site.model import ClusterTable, Credentials, Deploy, Node, RegistryTable, Site, Transport
-from teraferry.installer.site.rules import require_sound
+from teraferry.installer.site.model import (
+    ClusterTable,
+    Credentials,
+    Deploy,
+    Node,
+    RegistryTable,
+    Site,
+    Transport,
+    TrustTable,
+)
+from teraferry.installer.site.rules import require_sound, require_sound_trust
 from teraferry.installer.site.strategy import Strategy, detect_deployment_strategy, parse_environment_tier
 from teraferry.installer.site.text import SiteText
 
@@ -25,9 +34,11 @@ __all__ = [
     "RegistryTable",
     "Site",
     "Transport",
+    "TrustTable",
     "decide_strategy",
     "load_site",
     "load_site_tier",
+    "load_site_trust",
     "parse_site",
 ]
 
@@ -73,6 +84,25 @@ def load_site_tier(path: Path, *, kit: Path | None) -> str | None:
     if tier is not None and not isinstance(tier, str):
         raise text.bad_value(("site", "tier"), f'{tier!r}, expected a word in quotes, such as "1"')
     return tier
+
+
+def load_site_trust(path: Path, *, kit: Path | None) -> TrustTable:
+    """Return ``[trust]`` of the site file, and judge nothing else of its content.
+
+    A site whose file is not written yet demands nothing; one whose file cannot be read refuses.
+
+    Raises:
+        UsageError: 2; see ``read_site_file``, or ``[trust]`` is wrong.
+    """
+    try:
+        text = SiteText(str(path), read_site_file(path, kit=kit))
+    except UsageError as error:
+        if error.reference != "site-missing":
+            raise
+        return TrustTable()
+    trust = text.decode_trust(text.tables())
+    require_sound_trust(trust, text)
+    return trust
 
 
 def decide_strategy(environment: Mapping[str, str], path: Path, *, kit: Path | None) -> Strategy:

@@ -28,6 +28,10 @@ GRPC_PORT_OFFSET = 10_000
 """SeaweedFS listens for gRPC this far above its HTTP port, unless told otherwise."""
 
 
+DEFAULT_OPENPGP_KEY = "/etc/teraferry/openpgp.asc"
+"""Beside the site file, under the same care."""
+
+
 class Identity(Model, frozen=True):
     """``[site]``."""
 
@@ -54,7 +58,13 @@ class RegistryTable(Model, frozen=True):
 class TrustTable(Model, frozen=True):
     """``[trust]``."""
 
-    require_openpgp: Text | None = None
+    require_openpgp: Text | None = None  # fingerprint of the primary key
+    openpgp_key: Text | None = None  # file with the public key
+
+    @property
+    def openpgp_key_file(self) -> str:
+        """Where the public key of a demanded OpenPGP signature lies."""
+        return self.openpgp_key or DEFAULT_OPENPGP_KEY
 
 
 class ClusterTable(Model, frozen=True):

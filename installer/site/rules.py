@@ -9,9 +9,10 @@ from typing import TypeVar
 
 from teraferry.bundles.errors import UsageError
 from teraferry.installer.site.addresses import MAX_PORT, is_loopback, parse_address, registry_endpoint
-from teraferry.installer.site.model import GRPC_PORT_OFFSET, Deploy, Site, Transport
+from teraferry.installer.site.model import GRPC_PORT_OFFSET, Deploy, Site, Transport, TrustTable
 from teraferry.installer.site.strategy import parse_tier
 from teraferry.installer.site.text import SiteText, Where
+from teraferry.keys.openpgp import parse_fingerprint
 
 _Parsed = TypeVar("_Parsed")
 
@@ -23,6 +24,7 @@ def require_sound(site: Site, text: SiteText) -> None:
         UsageError: ``tier-unknown``, ``site-bad-value``, ``site-missing-field`` or ``not-delivered``, 2.
     """
     _require_delivered(site, text)
+    require_sound_trust(site.trust, text)
     _require_registry(site, text)
     _require_nodes(site, text)
     _require_cluster(site, text)
@@ -31,8 +33,6 @@ def require_sound(site: Site, text: SiteText) -> None:
 
 def _require_delivered(site: Site, text: SiteText) -> None:
     # A demand that this installer cannot meet yet is refused; ignored, it would be a promise broken in silence.
-    if site.trust.require_openpgp is not None:
-        raise _not_delivered(text, ("trust", "require_openpgp"), "a demanded OpenPGP signature")
     if site.keys:
         raise _not_delivered(text, ("key", 0), "watching over keys that must survive")
     if site.cluster is not None and site.cluster.engine != "seaweedfs":
@@ -52,6 +52,22 @@ def _not_delivered(text: SiteText, where: Where, what: str) -> UsageError:
         reference="not-delivered",
         hint="Ask your supplier for a version that delivers it. Do not install with this one what has to rely on it.",
     )
+
+
+def require_sound_trust(trust: TrustTable, text: SiteText) -> None:
+    """Check ``[trust]``; ``verify`` reads nothing else of a site file.
+
+    Raises:
+        UsageError: ``site-bad-value``, 2.
+    """
+    if trust.require_openpgp is not None:
+        _checked(text, ("trust", "require_openpgp"), partial(parse_fingerprint, trust.require_openpgp))
+    if trust.openpgp_key is not None:
+        _require_absolute(trust.openpgp_key, text, ("trust", "openpgp_key"))
+        if trust.require_openpgp is None:
+            # A key that nothing asks for looks like a demand, and is none.
+            found = "without require_openpgp, expected the fingerprint of that key there"
+            raise text.bad_value(("trust", "openpgp_key"), found)
 
 
 def _require_registry(site: Site, text: SiteText) -> None:

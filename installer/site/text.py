@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from teraferry.bundles.errors import Fact, UsageError
-from teraferry.installer.site.model import Site
+from teraferry.bundles.model import Model
+from teraferry.installer.site.model import Site, TrustTable
 
 Where = tuple[str | int, ...]
 """The way to a field: ``("node", 1, "address")``."""
@@ -24,6 +25,10 @@ _STEP = re.compile(r"\.([A-Za-z0-9_-]+)|\[(\d+|\.\.\.)\]")
 _UNKNOWN = re.compile(r"unknown field `([^`]*)`")
 _MISSING = re.compile(r"missing required field `([^`]*)`")
 _CLOSE_ENOUGH = 0.6  # difflib's own default
+
+
+class _OnlyTrust(Model, frozen=True):
+    trust: TrustTable
 
 
 class SiteText:
@@ -70,6 +75,17 @@ class SiteText:
         """
         try:
             return msgspec.convert(tables, Site)
+        except msgspec.ValidationError as error:
+            raise self._invalid(str(error)) from None
+
+    def decode_trust(self, tables: Mapping[str, Any]) -> TrustTable:
+        """Return ``[trust]`` alone, every field known and of its type; the other tables may say what they like.
+
+        Raises:
+            UsageError: ``site-unknown-field`` or ``site-bad-value``, 2.
+        """
+        try:
+            return msgspec.convert({"trust": tables.get("trust", {})}, _OnlyTrust).trust
         except msgspec.ValidationError as error:
             raise self._invalid(str(error)) from None
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from teraferry.bundles.errors import UsageError
 from teraferry.installer.site.addresses import is_loopback, parse_address, registry_endpoint
-from teraferry.installer.site.load import decide_strategy, load_site, load_site_tier, parse_site
+from teraferry.installer.site.load import decide_strategy, load_site, load_site_tier, load_site_trust, parse_site
 from teraferry.installer.site.model import Site
 from teraferry.installer.site.strategy import Kind
 
@@ -361,6 +361,61 @@ def test_unknown_tier_of_the_file_is_refused() -> None:
     assert refused(changed('tier = "1"', 'tier = "3"')).reference == "tier-unknown"
 
 
+# ---- a demanded OpenPGP signature
+
+
+FINGERPRINT = "0B12724D" * 5
+
+
+def trust(*lines: str) -> str:
+    return SITE + "\n[trust]\n" + "\n".join(lines) + "\n"
+
+
+def test_demanded_openpgp_key_lies_beside_the_site_file_unless_it_is_named() -> None:
+    table = parse(trust(f'require_openpgp = "{FINGERPRINT}"')).trust
+    named = parse(trust(f'require_openpgp = "{FINGERPRINT}"', 'openpgp_key = "/etc/keys/release.gpg"')).trust
+
+    assert (table.openpgp_key_file, named.openpgp_key_file) == ("/etc/teraferry/openpgp.asc", "/etc/keys/release.gpg")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['require_openpgp = "15EAD025"'],
+        ['require_openpgp = ""'],
+        [f'require_openpgp = "{FINGERPRINT}"', 'openpgp_key = "release.gpg"'],
+        ['openpgp_key = "/etc/keys/release.gpg"'],
+    ],
+)
+def test_openpgp_demand_that_could_pin_nothing_is_refused(lines: list[str]) -> None:
+    error = refused(trust(*lines))
+
+    assert (error.reference, error.exit_status) == ("site-bad-value", 2)
+    assert "[trust]" in str(error.facts["field"])
+
+
+def test_trust_is_read_alone_and_as_strictly(tmp_path: Path) -> None:
+    other_faults = f'[site]\nnonsense = 1\n[trust]\nrequire_openpgp = "{FINGERPRINT}"\n'
+    assert load_site_trust(written(tmp_path, other_faults), kit=None).require_openpgp == FINGERPRINT
+
+    for wrong, reference in (
+        ("require_openpgg = 'A'", "site-unknown-field"),
+        ("require_openpgp = 1", "site-bad-value"),
+        ("require_openpgp = 'A'", "site-bad-value"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            load_site_trust(written(tmp_path, f"[trust]\n{wrong}\n"), kit=None)
+        assert (caught.value.reference, caught.value.facts["line"]) == (reference, 2)
+
+
+def test_site_without_a_file_demands_nothing_and_one_that_cannot_be_read_refuses(tmp_path: Path) -> None:
+    assert load_site_trust(tmp_path / "none.toml", kit=None).require_openpgp is None
+
+    with pytest.raises(UsageError) as caught:
+        load_site_trust(written(tmp_path, "[trust"), kit=None)
+    assert caught.value.reference == "site-syntax"
+
+
 # ---- not delivered yet: refused, never ignored
 
 
@@ -368,7 +423,6 @@ def test_unknown_tier_of_the_file_is_refused() -> None:
     "text",
     [
         SITE + KEY,
-        SITE + '\n[trust]\nrequire_openpgp = "ABCD"\n',
         changed('engine = "seaweedfs"', 'engine = "swarm"'),
         changed('workload = "binary"', 'workload = "container"'),
         changed("local = true", 'ssh = "deploy@10.0.0.10", identity = "/k", host_key = "ssh-ed25519 AAAA"'),
