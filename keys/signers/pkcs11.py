@@ -27,7 +27,12 @@ from securesystemslib.signer import SSlibKey
 from teraferry.keys.public_keys import PSS_SALT_BYTES, PublicKey, UnusableKeyError, parse_public_der, tuf_key
 from teraferry.keys.signers.pin_file import read_pin_file
 from teraferry.keys.signers.signer import AskPin, SignerEvidence
-from teraferry.keys.signers.token_errors import explain_token_error, require_tries_left, token_error
+from teraferry.keys.signers.token_errors import (
+    explain_login_error,
+    explain_token_error,
+    require_tries_left,
+    token_error,
+)
 from teraferry.keys.uri import Pkcs11Uri
 
 _FLAGS: Final = {
@@ -38,6 +43,8 @@ _FLAGS: Final = {
     "extractable": Attribute.EXTRACTABLE,
 }
 _ED25519_POINT_BYTES: Final = 32
+
+LoadModule = Callable[[str], Any]
 
 R = TypeVar("R")
 
@@ -68,10 +75,15 @@ class TokenKey:
 
 
 class Tokens:
-    """Open sessions, one a token; a context manager that logs out and frees the modules."""
+    """Open sessions, one a token; a context manager that logs out and frees the modules.
 
-    def __init__(self, ask: AskPin) -> None:
-        self._ask = ask
+    Args:
+        ask: Asks for a PIN when the URI names no file that holds it.
+        load: Loads the library at a path; the suite puts tokens that fail in between.
+    """
+
+    def __init__(self, ask: AskPin, *, load: LoadModule = pkcs11.lib) -> None:
+        self._ask, self._load = ask, load
         self._modules: dict[str, Any] = {}
         self._sessions: dict[tuple[str, bytes], Any] = {}
 
@@ -96,15 +108,18 @@ class Tokens:
 
         Raises:
             BuildError: 31; ``module-missing``, ``module-not-pkcs11``, ``module-not-ready``, ``token-absent``,
-                ``token-ambiguous``, ``pin-file-unreadable``, ``pin-wrong``, ``pin-locked``, ``pin-not-set``,
-                ``pin-last-try``, ``key-missing``, ``key-ambiguous``, ``key-type-unsupported``,
-                ``public-key-missing``, ``device-gone``, ``token-failed``.
+                ``pin-file-unreadable``, ``pin-last-try``, ``key-may-not-sign``, ``public-key-missing``, and
+                those of ``keys.signers.token_errors``.
         """
         module = self._module(uri)
         token = _explained(uri, lambda: _find_token(module, uri))
         session = self._session(token, uri)
         private = _explained(uri, lambda: _find_private(session, uri))
-        flags = _explained(uri, lambda: {name: bool(private[flag]) for name, flag in _FLAGS.items()})
+        if not hasattr(private, "sign"):
+            # python-pkcs11 gives an object the methods that its CKA_ attributes allow.
+            message = f"{uri.where}: {uri.key} is not allowed to sign (CKA_SIGN), expected a signing key"
+            raise token_error("key-may-not-sign", message, "Make a new key for signing on the token.", uri)
+        flags = _explained(uri, lambda: {name: _flag(private, flag) for name, flag in _FLAGS.items()})
         facts = {
             "token": token.label,
             "serial": token.serial.decode("ascii", "replace"),
@@ -121,7 +136,7 @@ class Tokens:
             return self._modules[path]
         _require_library(uri)
         try:
-            self._modules[path] = pkcs11.lib(path)
+            self._modules[path] = self._load(path)
         except p11.GeneralError as error:
             hint = "Check the module's own configuration (SoftHSM: the file that SOFTHSM2_CONF names)."
             message = f"module {path}: it loads but does not start, expected a configured module"
@@ -136,7 +151,11 @@ class Tokens:
         if place not in self._sessions:
             require_tries_left(token.flags, uri)
             pin = read_pin_file(uri.pin_file) if uri.pin_file is not None else self._ask(uri.where)
-            self._sessions[place] = _explained(uri, lambda: token.open(user_pin=pin))
+            try:
+                self._sessions[place] = token.open(user_pin=pin)
+            except p11.PKCS11Error as error:
+                flags = _explained(uri, lambda: int(token.slot.get_token().flags))
+                raise explain_login_error(error, uri, flags=flags) from error
         return self._sessions[place]
 
 
@@ -175,6 +194,13 @@ def _find_token(module: Any, uri: Pkcs11Uri) -> Any:
     if len(wanted) > 1:
         raise p11.MultipleTokensReturned
     return wanted[0]
+
+
+def _flag(private: Any, flag: Attribute) -> bool:
+    try:
+        return bool(private[flag])
+    except (p11.AttributeTypeInvalid, p11.AttributeSensitive, p11.FunctionFailed):
+        return False  # A token that cannot say that it keeps a key has not said so.
 
 
 def _find_private(session: Any, uri: Pkcs11Uri) -> Any:

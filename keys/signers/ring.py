@@ -11,7 +11,7 @@ from teraferry.keys.signers.signer import AskPin, KeySigner
 from teraferry.keys.uri import FileUri, parse_key_uri
 
 if TYPE_CHECKING:
-    from teraferry.keys.signers.pkcs11 import Tokens
+    from teraferry.keys.signers.pkcs11 import LoadModule, Tokens
 
 
 class KeyRing:
@@ -22,10 +22,11 @@ class KeyRing:
 
     Args:
         ask: Asks for a PIN when the URI names no file that holds it.
+        load_module: Loads a PKCS#11 library in place of python-pkcs11's own way.
     """
 
-    def __init__(self, ask: AskPin) -> None:
-        self._ask = ask
+    def __init__(self, ask: AskPin, *, load_module: LoadModule | None = None) -> None:
+        self._ask, self._load_module = ask, load_module
         self._cleanup = ExitStack()
         self._tokens: Tokens | None = None
 
@@ -52,5 +53,6 @@ class KeyRing:
             # Imported here: the site's installer is frozen without the HSM packages.
             from teraferry.keys.signers.pkcs11 import Tokens
 
-            self._tokens = self._cleanup.enter_context(Tokens(self._ask))
+            how = {} if self._load_module is None else {"load": self._load_module}
+            self._tokens = self._cleanup.enter_context(Tokens(self._ask, **how))
         return KeySigner(self._tokens.open_key(uri), name=f"{uri.key} on {uri.where}")

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import pkcs11
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -24,8 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
     load_pem_private_key,
 )
-from pkcs11 import Attribute, KeyType
-from pkcs11.util.ec import decode_ec_private_key, decode_ec_public_key, encode_named_curve_parameters
+from pkcs11 import Attribute
+from pkcs11.util.ec import decode_ec_private_key, decode_ec_public_key
 
 from teraferry.bundles.errors import TeraFerryError
 from teraferry.keys.ceremony import TrustPlan, init_trust
@@ -35,17 +34,9 @@ from teraferry.keys.signers.signer import SignerEvidence
 from teraferry.keys.trust_folder import TrustFolder
 from tests.lab.house import NOW, House, no_pin
 from tests.lab.softhsm import LabKey, SoftHsm
+from tests.lab.token_keys import generate, open_token
 
 FLAGS: Final = ("local", "sensitive", "always_sensitive", "never_extractable")
-
-
-def generate(session: Any, name: str, **private: bool) -> Any:
-    """Generate P-256 with these attributes on the private half, and return that half."""
-    curve = {Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}
-    parameters = session.create_domain_parameters(KeyType.EC, curve, local=True)
-    wanted = {Attribute[key.upper()]: value for key, value in private.items()}
-    _, half = parameters.generate_keypair(store=True, label=name, id=name.encode(), private_template=wanted)
-    return half
 
 
 def exportable_once(session: Any, name: str) -> None:
@@ -90,12 +81,8 @@ class Safe:
 
     def make(self, name: str, into: Callable[[Any, str], None]) -> LabKey:
         """Put one more key onto the token ``flawed``."""
-        module = pkcs11.lib(self.hsm.module)
-        try:
-            with module.get_token(token_label="flawed").open(rw=True, user_pin="123456") as session:
-                into(session, name)
-        finally:
-            module.finalize()
+        with open_token(self.hsm, "flawed") as session:
+            into(session, name)
         self.flawed[name] = self.hsm.key("flawed", name)
         return self.flawed[name]
 

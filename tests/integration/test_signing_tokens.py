@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 from pkcs11 import TokenFlag
-from pkcs11 import exceptions as p11
 
 from teraferry.bundles.errors import BuildError
+from teraferry.bundles.system.process import run
 from teraferry.keys.public_keys import is_valid_over_sha256
 from teraferry.keys.signers import KeyRing
-from teraferry.keys.signers.token_errors import explain_token_error, require_tries_left
+from teraferry.keys.signers.token_errors import require_tries_left
 from teraferry.keys.uri import Pkcs11Uri, parse_key_uri
 from tests.lab.house import no_pin
 from tests.lab.softhsm import LabKey, SoftHsm
+from tests.lab.token_keys import generate, open_token
 
 
 @pytest.fixture
@@ -165,6 +166,23 @@ def test_two_keys_of_one_name_are_ambiguous(hsm: SoftHsm, ring: KeyRing) -> None
     assert refused(ring, made.uri).reference == "key-ambiguous"
 
 
+def test_a_key_that_may_not_sign_is_named(hsm: SoftHsm, ring: KeyRing) -> None:
+    hsm.add_token("alice")
+    with open_token(hsm, "alice") as session:
+        generate(session, "agree", sign=False)
+
+    assert refused(ring, hsm.key("alice", "agree").uri).reference == "key-may-not-sign"
+
+
+def test_a_token_whose_pin_was_never_set_is_told_apart(hsm: SoftHsm, ring: KeyRing) -> None:
+    made = hsm.token_with_key("alice")
+    tool = ("pkcs11-tool", "--module", hsm.module, "--init-token", "--slot-index", "1", "--label", "bob")
+    done = run([*tool, "--so-pin", "87654321"], timeout_seconds=60, environment=hsm.environment)
+
+    assert done.status == 0, done.stderr
+    assert refused(ring, made.uri.replace("token=alice", "token=bob")).reference == "pin-not-set"
+
+
 def test_a_private_key_without_its_public_half_is_named(hsm: SoftHsm, ring: KeyRing) -> None:
     made = hsm.token_with_key("alice")
     hsm.tool("alice", "--delete-object", "--type", "pubkey", "--label", "alice")
@@ -190,24 +208,6 @@ def test_a_token_that_disappears_while_signing_is_told_apart(hsm: SoftHsm, ring:
 
 
 URI = parse_key_uri("pkcs11:token=alice;object=release?module-path=/lib/x.so&pin-source=file:/pin")
-
-
-@pytest.mark.parametrize(
-    ("raised", "reference"),
-    [
-        (p11.PinLocked(), "pin-locked"),
-        (p11.PinExpired(), "pin-not-set"),
-        (p11.UserPinNotInitialized(), "pin-not-set"),
-        (p11.PinLenRange(), "pin-wrong"),
-        (p11.DeviceRemoved(), "device-gone"),
-        (p11.SessionHandleInvalid(), "device-gone"),
-        (p11.MechanismInvalid(), "key-type-unsupported"),
-        (p11.HostMemory(), "token-failed"),
-    ],
-)
-def test_what_softhsm_cannot_do_is_told_apart_too(raised: p11.PKCS11Error, reference: str) -> None:
-    assert isinstance(URI, Pkcs11Uri)
-    assert explain_token_error(raised, URI).reference == reference
 
 
 def test_the_last_try_is_not_spent_on_a_pin_from_a_file() -> None:

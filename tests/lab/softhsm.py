@@ -80,6 +80,10 @@ class SoftHsm:
         bare = f"pkcs11:token={token};object={name}?module-path={self.module}"
         return LabKey(token, name, f"{bare}&pin-source=file:{pin_file}", bare, pin_file.read_text().strip())
 
+    def pin(self, token: str) -> str:
+        """Return the token's PIN."""
+        return (self.folder / f"{token}.pin").read_text().strip()
+
     def token_with_key(self, label: str, kind: str = "p256", *, pin: str = "123456") -> LabKey:
         """Initialise a token and generate its one key, of the same name."""
         self.add_token(label, pin=pin)
@@ -87,7 +91,7 @@ class SoftHsm:
 
     def tool(self, token: str, *arguments: str) -> None:
         """Run pkcs11-tool on the token, logged in."""
-        pin = (self.folder / f"{token}.pin").read_text().strip()
+        pin = self.pin(token)
         login = ("pkcs11-tool", "--module", self.module, "--token-label", token, "--login", "--pin", f"env:{_PIN}")
         self._run(*login, *arguments, environment={_PIN: pin})
 
