@@ -6,7 +6,7 @@ They say only which version of which file belongs together, so the desk alone ca
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
@@ -45,6 +45,21 @@ def compose_closing(
     )
     timestamp = Timestamp(version=version, expires=whole_seconds(timestamp_expires), snapshot_meta=MetaFile(version))
     return Closing(Metadata(snapshot), Metadata(timestamp))
+
+
+def compose_first_closing(room: SigningRoom, targets: Targets) -> Closing:
+    """Return the documents that close a kit for the first time, of the targets' own version.
+
+    So kits are ordered by their first signing: whichever is closed first, a site that goes from
+    one to the next never sees a version fall.
+    """
+    days = room.folder.load_state().expires_days
+    return compose_closing(
+        targets,
+        version=targets.version,
+        snapshot_expires=room.now + timedelta(days=days["snapshot"]),
+        timestamp_expires=room.now + timedelta(days=days["timestamp"]),
+    )
 
 
 def load_closing(kit: Kit) -> Closing | None:

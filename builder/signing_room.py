@@ -10,7 +10,7 @@ from teraferry.bundles import layout
 from teraferry.bundles.progress import Progress
 from teraferry.bundles.system.durable import write_durably
 from teraferry.keys.ceremony import require_production
-from teraferry.keys.role_check import require_in_role
+from teraferry.keys.may_sign import require_in_role
 from teraferry.keys.signers import KeyRing, KeySigner
 from teraferry.keys.trust_folder import TrustFolder
 from teraferry.keys.tuf_metadata import Metadata, Root, T

@@ -44,3 +44,8 @@ def root_name(version: int) -> str:
 def signature_name(key_id: str) -> str:
     """Return the file name of one release key's signature over ``SHA256SUMS``."""
     return f"{CHECKSUMS}.{key_id[:8]}.sig"
+
+
+def evidence_name(key_id: str) -> str:
+    """Return the file name of one signer's evidence, in ``EVIDENCE_DIR``."""
+    return f"{key_id[:8]}.json"

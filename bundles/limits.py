@@ -52,6 +52,15 @@ MAX_TIMESTAMP_BYTES: Final = 16 * 1024
 MAX_SNAPSHOT_BYTES: Final = 2_000_000
 """snapshot.json; python-tuf's client stops at the same number, and ours is 1 kB."""
 
+MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
+"""A signing request; ours are 20 kB. The index range of a 1.4 TiB bundle still fits, twice over at 700 GiB."""
+
+MAX_ANSWER_BYTES: Final = 64 * 1024
+"""A signing answer: two signatures and a token's evidence, 3 kB."""
+
+MAX_RELEASE_RECORD_BYTES: Final = MAX_REQUEST_BYTES
+"""One signed release in the trust folder's ledger; it travels inside the next release's request."""
+
 MAX_METADATA_DEPTH: Final = 32
 """Nesting of a JSON document from outside; ours needs 8."""
 

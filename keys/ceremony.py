@@ -15,8 +15,9 @@ from typing import Final
 import msgspec
 from tuf.api.metadata import Metadata, Root
 
-from teraferry.bundles.errors import BuildError, UsageError
+from teraferry.bundles.errors import UsageError
 from teraferry.bundles.manifest import Product
+from teraferry.keys.may_sign import require_bound_to_token
 from teraferry.keys.root_draft import DESK, RELEASE, ROOT, RoleDraft, RootDraft, compose_root, require_sound_draft
 from teraferry.keys.signers import KeyRing, KeySigner
 from teraferry.keys.trust import verify_pinned_root
@@ -72,7 +73,13 @@ def init_trust(folder: TrustFolder, plan: TrustPlan, ring: KeyRing, *, now: date
     # Read back the way a site will read it, before anything is written.
     made = verify_pinned_root(root.to_bytes())
     state = TrustState(
-        format=1, product=plan.product, counter=0, sequences={}, expires_days=days, production=plan.production
+        format=1,
+        product=plan.product,
+        counter=0,
+        sequences={},
+        expires_days=days,
+        production=plan.production,
+        names={signer.key.keyid: signer.evidence.where for signer in (*roots, *releases, desk)},
     )
     folder.create(made, state)
     return made
@@ -125,13 +132,4 @@ def require_production(signer: KeySigner) -> None:
     Raises:
         BuildError: ``key-not-production``, 31.
     """
-    if not signer.evidence.is_fit_for_production:
-        flags = [name for name, is_set in signer.evidence.flags.items() if is_set]
-        raise BuildError(
-            "key-not-production",
-            f"{signer.name}: {signer.evidence.kind} key with {', '.join(flags) or 'no flags'}, expected a token key "
-            "that is local, sensitive, always_sensitive and never_extractable",
-            hint="Generate the key on the token itself and name it by a pkcs11: URI.",
-            exit_status=31,
-            facts={"key_id": signer.key.keyid, "kind": signer.evidence.kind, "flags": flags},
-        )
+    require_bound_to_token(signer.evidence, key_id=signer.key.keyid, name=signer.name)

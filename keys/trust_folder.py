@@ -49,6 +49,9 @@ class TrustState(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     sequences: dict[Version, Ordinal]  # release version -> its ordinal, from its first signing
     expires_days: dict[str, Days]  # by role, counted from the signing
     production: bool = False  # only keys that cannot leave their token sign
+    names: dict[str, str] = msgspec.field(
+        default_factory=dict
+    )  # key id -> where the key lies, as it said when it signed; for people
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +193,12 @@ class TrustFolder:
         )
         newer = [other for other, ordinal in sequences.items() if ordinal > sequence]
         return Numbers(state.counter + 1, sequence, newer[-1] if newer else None)
+
+    def note_name(self, key_id: str, name: str) -> None:
+        """Remember where a key lies, so that people are told who is still missing, and not only a number."""
+        state = self.load_state()
+        if state.names.get(key_id) != name:
+            self.store_state(msgspec.structs.replace(state, names={**state.names, key_id: name}))
 
     def _damaged(self, found: str) -> UsageError:
         return UsageError(

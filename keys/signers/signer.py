@@ -25,6 +25,13 @@ class SignerEvidence:
     flags: Mapping[str, bool]  # the five of PKCS#11 2.40, section 4.9
 
     @property
+    def where(self) -> str:
+        """The key and its place, as a person would name them."""
+        if self.kind == "pkcs11":
+            return f"key {self.facts.get('object', '?')} on token {self.facts.get('token', '?')}"
+        return f"key file {self.facts.get('file', '?')}"
+
+    @property
     def is_fit_for_production(self) -> bool:
         """Made on the token, and it can never have left it. A claim of the module, not a proof."""
         names = ("local", "sensitive", "always_sensitive", "never_extractable")
