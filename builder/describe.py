@@ -21,7 +21,7 @@ from typing import BinaryIO, Final
 from teraferry.bundles import layout
 from teraferry.bundles.archive_reader import BundleReader
 from teraferry.bundles.digest import Digest, digest_of
-from teraferry.bundles.errors import BundleError
+from teraferry.bundles.errors import BundleError, medium_unreadable
 from teraferry.bundles.gzip_member import GZIP_HEADER, block_header
 from teraferry.bundles.index import SignedBundle
 from teraferry.bundles.limits import MAX_INDEX_PLAIN_BYTES, MAX_MANIFEST_BYTES
@@ -99,13 +99,7 @@ def _claim(path: Path) -> SignedBundle:
             length = file.seek(0, 2)
             tail = _read_tail(file, length)
     except OSError as error:
-        raise BundleError(
-            "medium-unreadable",
-            f"bundle {path}: {error}, expected a readable file",
-            hint="Check the medium and the file's permissions, then type the same command again.",
-            exit_status=11,
-            facts={"file": str(path)},
-        ) from error
+        raise medium_unreadable(path, error) from error
     found = tail.rfind(_INDEX_START)
     if found < 0:
         raise BundleError(

@@ -8,7 +8,7 @@ from typing import Final
 
 from teraferry.bundles import layout
 from teraferry.bundles.digest import StreamDigest
-from teraferry.bundles.errors import BundleError, UsageError
+from teraferry.bundles.errors import BundleError, UsageError, medium_unreadable
 from teraferry.bundles.limits import MAX_CHECKSUMS_BYTES
 from teraferry.bundles.progress import Progress
 from teraferry.keys.metadata import read_capped
@@ -52,13 +52,7 @@ class Kit:
         except FileNotFoundError as error:
             raise _incomplete(self.folder, name) from error
         except OSError as error:
-            raise BundleError(
-                "medium-unreadable",
-                f"file {path}: {error.strerror or 'not readable'}, expected a readable file",
-                hint="Try another reader or port; if it stays, use another copy of the kit.",
-                exit_status=11,
-                facts={"path": str(path)},
-            ) from error
+            raise medium_unreadable(path, error) from error
         return SignedFile(stream.length_bytes, stream.digest())
 
 

@@ -8,6 +8,7 @@ turns an error into an exit status.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 
 Fact = str | int | float | bool | None | list[str] | list[dict[str, str | bool]]
@@ -86,3 +87,17 @@ class OperatorNeededError(TeraFerryError):
     """60 halted half-way, 61 key continuity lost, 62 state unknown."""
 
     statuses = (60, 61, 62)
+
+
+def medium_unreadable(path: object, error: OSError, *, what: str = "file", offset: int | None = None) -> BundleError:
+    """Return the one refusal for a file or folder that does not give its bytes, wherever it was read."""
+    where = "" if offset is None else f" at offset {offset}"
+    facts: dict[str, Fact] = {"file": str(path), "found": errno.errorcode.get(error.errno or 0, "")}
+    return BundleError(
+        "medium-unreadable",
+        f"{what} {path}: {error.strerror or 'not readable'}{where}, expected readable bytes",
+        hint="Try another port or reader, and clean the medium; if it stays, take another copy of the kit. Then type "
+        "the same command again.",
+        exit_status=11,
+        facts=facts if offset is None else {**facts, "offset": offset},
+    )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from teraferry.bundles.digest import Buffer, Digest
-from teraferry.bundles.errors import BundleError, Fact
+from teraferry.bundles.errors import BundleError, Fact, medium_unreadable
 from teraferry.bundles.index import IndexEntry, SignedBundle
 from teraferry.bundles.limits import CHUNK_BYTES
 
@@ -55,7 +55,7 @@ class BundleFile:
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise self._wrong("bundle-not-regular", found="a link", expected="a regular file") from error
-            raise self.unreadable(error, offset=0) from error
+            raise medium_unreadable(self._path, error, offset=0) from error
         if not stat.S_ISREG(status.st_mode):
             raise self._wrong("bundle-not-regular", found="not a regular file", expected="a regular file")
         wanted = self._signed.length_bytes
@@ -83,7 +83,7 @@ class BundleFile:
                     break
                 content += more
         except OSError as error:
-            raise self.unreadable(error, offset=offset) from error
+            raise medium_unreadable(self._path, error, offset=offset) from error
         if len(content) != count_bytes:
             found, expected = f"{len(content)} bytes at offset {offset}", f"{count_bytes}"
             raise self._wrong("bundle-truncated", found=found, expected=expected)
@@ -93,16 +93,6 @@ class BundleFile:
         if self._read_at is not None:
             return self._read_at(offset, count_bytes)
         return os.pread(self._descriptor, count_bytes, offset)
-
-    def unreadable(self, error: OSError, *, offset: int) -> BundleError:
-        """Return the error for a medium that does not give its bytes."""
-        return BundleError(
-            "medium-unreadable",
-            f"file {self._path}: {error.strerror or error} at offset {offset}, expected readable bytes",
-            hint="Clean or replace the medium, or read it in another drive; then run the same command again.",
-            exit_status=11,
-            facts={"file": str(self._path), "offset": offset, "found": errno.errorcode.get(error.errno or 0, "")},
-        )
 
     def _wrong(self, reference: str, *, found: str, expected: str) -> BundleError:
         facts: dict[str, Fact] = {"file": str(self._path), "found": found, "expected": expected}

@@ -16,7 +16,7 @@ from tuf.api.metadata import Targets
 from teraferry.bundles import layout
 from teraferry.bundles.archive_reader import BundleReader
 from teraferry.bundles.digest import Digest
-from teraferry.bundles.errors import BundleError, UsageError
+from teraferry.bundles.errors import BundleError, UsageError, medium_unreadable
 from teraferry.bundles.limits import MAX_MANIFEST_BYTES, MAX_METADATA_BYTES
 from teraferry.bundles.manifest import Manifest, parse_manifest
 from teraferry.bundles.progress import Progress
@@ -56,13 +56,7 @@ def kit_folder(kit: Path) -> Path:
         folder = kit if kit.is_dir() else kit.parent
         is_kit = kit.exists() and ((folder / layout.METADATA_DIR).is_dir() or any(folder.glob("*.tar.gz")))
     except OSError as error:
-        raise BundleError(
-            "medium-unreadable",
-            f"kit {kit}: {error.strerror}, expected a folder that can be read",
-            hint="Try the medium in another port, or ask for a new copy of the kit.",
-            exit_status=11,
-            facts={"kit": str(kit)},
-        ) from error
+        raise medium_unreadable(kit, error, what="kit") from error
     if not is_kit:
         raise UsageError(
             "kit-not-found",

@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 
 from teraferry.bundles import layout
-from teraferry.bundles.errors import BundleError, TrustError
+from teraferry.bundles.errors import TrustError, medium_unreadable
 from teraferry.bundles.limits import (
     MAX_METADATA_BYTES,
     MAX_ROOT_METADATA_BYTES,
@@ -70,14 +70,14 @@ def read_capped(path: Path, *, limit_bytes: int) -> bytes | None:
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
             raise _not_a_file(path) from error
-        raise _unreadable(path, error) from error
+        raise medium_unreadable(path, error) from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise _not_a_file(path)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(limit_bytes + 1)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise medium_unreadable(path, error) from error
     finally:
         os.close(descriptor)
     if len(content) > limit_bytes:
@@ -98,14 +98,4 @@ def _not_a_file(path: Path) -> TrustError:
         hint="Somebody changed this kit: do not use it, and ask the release's owner for another one.",
         exit_status=24,
         facts={"file": path.name},
-    )
-
-
-def _unreadable(path: Path, error: OSError) -> BundleError:
-    return BundleError(
-        "medium-unreadable",
-        f"file {path}: {error.strerror or 'not readable'}, expected a readable file",
-        hint="Try another reader or port; if it stays, ask for another copy of the medium.",
-        exit_status=11,
-        facts={"path": str(path)},
     )

@@ -22,7 +22,7 @@ from typing import Final
 
 from teraferry.bundles import layout
 from teraferry.bundles.digest import Digest, StreamDigest
-from teraferry.bundles.errors import BundleError, RefusedError
+from teraferry.bundles.errors import BundleError, RefusedError, medium_unreadable
 from teraferry.bundles.limits import MAX_INSTALLER_BYTES
 from teraferry.bundles.system.durable import durable_replace
 from teraferry.bundles.system.process import clean_environment
@@ -138,7 +138,7 @@ def _signed_pieces(descriptor: int, target: SignedFile, kit: Path) -> Iterator[b
         try:
             piece = os.read(descriptor, _PIECE_BYTES)
         except OSError as error:
-            raise _unreadable(kit / layout.INSTALLER, error) from error
+            raise medium_unreadable(kit / layout.INSTALLER, error) from error
         if not piece:
             break
         stream.update(piece)
@@ -154,21 +154,11 @@ def _open(path: Path, kit: Path) -> int:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _differs(kit, "a link", "a regular file") from error
-        raise _unreadable(path, error) from error
+        raise medium_unreadable(path, error) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise _differs(kit, "a folder, pipe or device", "a regular file")
     return descriptor
-
-
-def _unreadable(path: Path, error: OSError) -> BundleError:
-    return BundleError(
-        "medium-unreadable",
-        f"installer {path}: {error.strerror}, expected a readable file",
-        hint="Try the medium in another port, or ask for a new copy of the kit.",
-        exit_status=11,
-        facts={"file": str(path)},
-    )
 
 
 def _differs(kit: Path, found: str, expected: str) -> BundleError:
