@@ -80,6 +80,7 @@ def verify_release(files: MetadataFiles, *, trusted_root: bytes, floor: Floor, n
     pinned = root.signed
     # (2)
     root, root_bytes = follow_roots(files.roots, root, trusted_root)
+    _require_plain_names(root.signed)
     # (3)
     targets, signers = _require_role(Targets, files.targets, root.signed)
     snapshot, _ = _require_role(Snapshot, files.snapshot, root.signed)
@@ -136,10 +137,20 @@ def _require_role(kind: type[T], content: bytes | None, root: Root) -> tuple[Met
     return metadata, require_signed(root, role, metadata)
 
 
+def _require_plain_names(root: Root) -> None:
+    """Refuse a root that sends clients to files named by version or digest: a kit has none, and others have one name.
+
+    Source: TUF specification 1.0, 6.2.
+    """
+    if root.consistent_snapshot:
+        raise disagrees(f"{root.version}.root.json", "consistent snapshots", "none")
+
+
 def _require_agreement(files: MetadataFiles, timestamp: Timestamp, snapshot: Snapshot, targets: Targets) -> None:
     listed = snapshot.meta.get(TARGETS)
-    if listed is None:
-        raise disagrees(SNAPSHOT, "no entry for targets.json", "one")
+    if listed is None or len(snapshot.meta) > 1:
+        # Of other entries a client must remember the versions; delegations are refused, so we list none.
+        raise disagrees(SNAPSHOT, f"entries for {', '.join(sorted(snapshot.meta))[:200] or 'nothing'}", TARGETS)
     for name, entry, version, content in (
         (SNAPSHOT, timestamp.snapshot_meta, snapshot.version, files.snapshot),
         (TARGETS, listed, targets.version, files.targets),
@@ -167,13 +178,15 @@ def _require_product(bundle: SignedBundle, product: str) -> None:
 def _without_rotated_desk_keys(floor: Floor, pinned: Root, last: Root) -> Floor:
     """Return the floor, without versions that only keys since revoked vouched for.
 
-    A stolen desk key can sign a version so high that no later kit reaches it; rotating the key
-    must heal that. Sequence and targets versions are the release keys' word and stay.
+    A stolen desk key can sign a version so high that no later kit reaches it; taking the key away
+    must heal that. A key that joins takes nothing away, so old kits stay old. Sequence and targets
+    versions are the release keys' word and stay.
 
     Source: TUF specification 1.0, 5.3.11.
     """
     for role in (Timestamp.type, Snapshot.type):
-        if materials_of(pinned, role).materials != materials_of(last, role).materials:
+        before, after = (set(materials_of(root, role).materials.values()) for root in (pinned, last))
+        if before - after:
             return replace(floor, timestamp_version=0, snapshot_version=0)
     return floor
 

@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TypeVar
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from securesystemslib.signer import CryptoSigner, Key
+from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from teraferry.bundles.digest import digest_of
@@ -31,8 +32,19 @@ T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
 
 @cache
 def signer(name: str) -> CryptoSigner:
-    """Return the key that ``name`` always has."""
-    return CryptoSigner(Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest()))
+    """Return the key that ``name`` always has.
+
+    ``twin-of-NAME`` is the key of ``NAME`` under another id; ``p521-...`` is of a kind that we do not offer.
+    """
+    seed = hashlib.sha256(name.removeprefix("twin-of-").encode()).digest()
+    if name.startswith("p521-"):
+        return CryptoSigner(ec.derive_private_key(int.from_bytes(seed, "big"), ec.SECP521R1()))
+    private = Ed25519PrivateKey.from_private_bytes(seed)
+    if not name.startswith("twin-of-"):
+        return CryptoSigner(private)
+    own = CryptoSigner(private).public_key
+    other_id = hashlib.sha256(name.encode()).hexdigest()
+    return CryptoSigner(private, SSlibKey(other_id, own.keytype, own.scheme, own.keyval))
 
 
 def key_id(name: str) -> str:
