@@ -84,9 +84,12 @@ class NgClient:
 
 
 def lay_out(files: Mapping[str, bytes], kit: Path) -> Path:
-    """Write a kit that has nothing but metadata."""
-    shutil.rmtree(kit, ignore_errors=True)
-    (kit / "metadata").mkdir(parents=True)
+    """Write a kit that has nothing but metadata, over what lay there."""
+    folder = kit / "metadata"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.name not in files:
+            path.unlink()
     for name, content in files.items():
-        (kit / "metadata" / name).write_bytes(content)
+        (folder / name).write_bytes(content)
     return kit

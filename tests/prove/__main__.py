@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.prove import compressor, determinism, flips, fuzz, kills, sizes
+from tests.prove import compressor, determinism, flips, fuzz, kills, oracle, sizes
 from tests.prove.record import Outcome, Record
 
 Proof = Callable[[Record], Outcome]
@@ -19,6 +19,7 @@ PROOFS: dict[str, tuple[Proof, Mapping[str, int | str]]] = {
     "compressor": (compressor.prove, compressor.SETTINGS),
     "flips": (flips.prove, flips.SETTINGS),
     "fuzz": (fuzz.prove, fuzz.SETTINGS),
+    "oracle": (oracle.prove, oracle.SETTINGS),
     "sizes": (sizes.prove, sizes.SETTINGS),
     "kills": (kills.prove, kills.SETTINGS),
 }
