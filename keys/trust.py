@@ -73,13 +73,12 @@ def verify_release(files: MetadataFiles, *, trusted_root: bytes, floor: Floor, n
             ``root-chain-broken``, ``product-differs``, ``bundle-not-described``.
     """
     # (1)
-    root = parse_metadata(Root, trusted_root, what="pinned root")
-    product = product_of(root.signed)
-    if root.signed.version < floor.root_version:
-        raise _older("root", root.signed.version, floor.root_version, hint=_HINT_NEWER_KIT)
-    pinned = root.signed
+    pinned = parse_metadata(Root, trusted_root, what="pinned root")
+    product = product_of(pinned.signed)
+    if pinned.signed.version < floor.root_version:
+        raise _older("root", pinned.signed.version, floor.root_version, hint=_HINT_NEWER_KIT)
     # (2)
-    root, root_bytes = follow_roots(files.roots, root, trusted_root)
+    root, root_bytes = follow_roots(files.roots, pinned, trusted_root)
     _require_plain_names(root.signed)
     # (3)
     targets, signers = _require_role(Targets, files.targets, root.signed)
@@ -91,7 +90,7 @@ def verify_release(files: MetadataFiles, *, trusted_root: bytes, floor: Floor, n
     bundle = read_bundle(targets.signed)
     _require_product(bundle, product)
     # (6)
-    floor = _without_rotated_desk_keys(floor, pinned, root.signed)
+    floor = _without_rotated_desk_keys(floor, pinned.signed, root.signed)
     _require_floor(floor, bundle, (targets.signed, snapshot.signed, timestamp.signed))
     # (7)
     effective_now = max(now, floor.newest_signed_at, floor.built_at)
