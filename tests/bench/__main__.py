@@ -76,7 +76,7 @@ def main() -> int:
     arguments = parser.parse_args()
     sizes = QUICK if arguments.quick else FULL
     sizes = replace(sizes, pairs=arguments.pairs or sizes.pairs)
-    place = REPOSITORY / ".cache"
+    place = (REPOSITORY / ".cache").resolve()  # The installer follows no link.
     place.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=place))
     folder.chmod(0o755)
