@@ -68,6 +68,7 @@ class Packer:
         self._decision: Future[Encoding] | None = None
 
     def __enter__(self) -> Packer:
+        _keep_freed_memory()
         self._pool = ThreadPoolExecutor(self._jobs, "encode")
         self._plain_lane = ThreadPoolExecutor(1, "plain-digest")
         self._output_lane = ThreadPoolExecutor(1, "output")
@@ -153,6 +154,15 @@ class Packer:
             done.result()
         if piece is not None:
             self._free.append(piece)
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep blocks as large as a member when they are freed.
+
+    It gives back to the kernel, at once, every block as large as the largest that was ever freed, and libdeflate's
+    binding takes a new one for each member: a page fault for every 4 KiB that is deflated to, 2 % of the whole time.
+    """
+    bytearray(4 * MEMBER_PLAIN_BYTES)
 
 
 def _encode_stored(plain: memoryview) -> Member:
