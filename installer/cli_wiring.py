@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from teraferry.installer.ports import Cluster, NodeTransport, Registry, Workload
     from teraferry.installer.rollout.plan import Plan
     from teraferry.installer.rollout.rolling_parts import RollingParts
-    from teraferry.installer.site.model import Node, Site
+    from teraferry.installer.site.model import Node, Site, Transport
     from teraferry.installer.site.strategy import Strategy
     from teraferry.installer.verify import VerifiedBundle
     from teraferry.keys.trust_store import TrustStore
@@ -215,7 +215,18 @@ def make_transport(node: Node) -> NodeTransport:
 
     if node.transport.command is not None:
         return CommandTransport(node.name, node.transport.command)
+    if node.transport.ssh is not None:
+        return _ssh_transport(node.name, node.transport, node.transport.ssh)
     return LocalTransport(node.name)
+
+
+def _ssh_transport(node: str, transport: Transport, ssh: str) -> NodeTransport:
+    from teraferry.installer.adapters.transport.ssh import SshAddress, SshTransport
+    from teraferry.installer.site.addresses import parse_ssh
+
+    user, host, port = parse_ssh(ssh)
+    identity = Path(transport.identity or "")
+    return SshTransport(node, SshAddress(user, host, port, host_key=transport.host_key or "", identity=identity))
 
 
 def make_cluster(site: Site) -> Cluster:

@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\Z")
 _PORT = re.compile(r"[1-9][0-9]{0,4}\Z")
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z")
 MAX_PORT = 65_535
+SSH_PORT = 22
 MAX_HOST_CHARACTERS = 253  # RFC 1035, 2.3.4
 
 _DEFAULT_PORTS = {"https": 443, "http": 80}
@@ -24,6 +26,19 @@ def parse_address(text: str) -> tuple[str, int]:
     if not separator or not _PORT.match(port) or int(port) > MAX_PORT:
         raise ValueError(f"{text[:80]!r}, expected host:port with a port of 1..{MAX_PORT}")
     return _host(host, text), int(port)
+
+
+def parse_ssh(text: str) -> tuple[str, str, int]:
+    """Return user, host and port of ``user@host`` or ``user@host:port``.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    user, separator, place = text.rpartition("@")
+    if not separator or not _USER.match(user):
+        raise ValueError(f"{text[:80]!r}, expected user@host or user@host:port")
+    has_port = place.rpartition("]")[2].count(":") == 1
+    return user, *parse_address(place if has_port else f"{place}:{SSH_PORT}")
 
 
 def registry_endpoint(url: str) -> tuple[str, str, int]:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from teraferry.bundles.model import Model
-from teraferry.installer.site.addresses import parse_address, registry_endpoint
+from teraferry.installer.site.addresses import parse_address, parse_ssh, registry_endpoint
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 """Names of sites and nodes stand in file names, journal lines and terminals: nothing to escape, bounded."""
@@ -21,6 +21,9 @@ Seconds = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
 
 Argv = Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=256)]
 """A command as a list of words; never a line for a shell."""
+
+HOST_KEY = r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]{40,1400}={0,2}\Z"
+"""The first two words of a public host key file."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 
@@ -84,9 +87,9 @@ class Transport(Model, frozen=True):
 
     local: bool = False
     command: Argv | None = None  # words put before every command, e.g. ["nsenter", "--target", "1234", "--net"]
-    ssh: Text | None = None
-    identity: Text | None = None
-    host_key: Text | None = None
+    ssh: Text | None = None  # user@host or user@host:port
+    identity: Text | None = None  # private key file on this machine, with ssh
+    host_key: Annotated[str, msgspec.Meta(pattern=HOST_KEY)] | None = None  # what the node must show, with ssh
 
 
 class Node(Model, frozen=True):
@@ -239,6 +242,8 @@ class Site(Model, frozen=True):
         for node in self.nodes:
             host, port = parse_address(node.address)
             endpoints.add((host, port))
+            if node.transport.ssh is not None:
+                endpoints.add(parse_ssh(node.transport.ssh)[1:])
             if node.role == "volume":
                 # Shards are moved over the volume servers' own gRPC port.
                 endpoints.add((host, port + GRPC_PORT_OFFSET))

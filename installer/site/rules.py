@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import TypeVar
 
 from teraferry.bundles.errors import UsageError
-from teraferry.installer.site.addresses import MAX_PORT, is_loopback, parse_address, registry_endpoint
+from teraferry.installer.site.addresses import MAX_PORT, is_loopback, parse_address, parse_ssh, registry_endpoint
 from teraferry.installer.site.model import GRPC_PORT_OFFSET, Deploy, Site, Transport, TrustTable
 from teraferry.installer.site.strategy import parse_tier
 from teraferry.installer.site.text import SiteText, Where
@@ -37,9 +37,6 @@ def _require_delivered(site: Site, text: SiteText) -> None:
         raise _not_delivered(text, ("key", 0), "watching over keys that must survive")
     if site.cluster is not None and site.cluster.engine != "seaweedfs":
         raise _not_delivered(text, ("cluster", "engine"), f'engine = "{site.cluster.engine}"')
-    for number, node in enumerate(site.nodes):
-        if node.transport.ssh is not None:
-            raise _not_delivered(text, ("node", number, "transport"), "a transport by ssh")
     for number, deploy in enumerate(site.deploys):
         if deploy.workload != "binary":
             raise _not_delivered(text, ("deploy", number, "workload"), f'workload = "{deploy.workload}"')
@@ -109,6 +106,22 @@ def _require_transport(transport: Transport, text: SiteText, where: Where) -> No
         raise text.bad_value(where, "identity or host_key without ssh, expected them only with it")
     if transport.command is not None:
         _require_words(transport.command, text, where)
+    if transport.ssh is not None:
+        _require_ssh(transport, transport.ssh, text, where)
+
+
+def _require_ssh(transport: Transport, ssh: str, text: SiteText, where: Where) -> None:
+    _checked(text, (*where, "ssh"), partial(parse_ssh, ssh))
+    # Without its key pinned, whoever answers at that address would be believed.
+    for field, example in (("identity", "/etc/teraferry/id_ed25519"), ("host_key", "ssh-ed25519 AAAA...")):
+        if getattr(transport, field) is None:
+            raise text.bad_value(
+                (*where, field),
+                "absent, expected it with ssh",
+                reference="site-missing-field",
+                hint=f'Write {field} = "{example}" beside ssh.',
+            )
+    _require_absolute(transport.identity or "", text, (*where, "identity"))
 
 
 def _require_cluster(site: Site, text: SiteText) -> None:

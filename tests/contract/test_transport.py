@@ -1,10 +1,11 @@
-"""What every ``NodeTransport`` must do: the fake, this machine, and a command prefix, in one run."""
+"""What every ``NodeTransport`` must do: the fake, this machine, a command prefix, and ssh, in one run."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,13 @@ from teraferry.bundles.digest import digest_of
 from teraferry.bundles.errors import RefusedError
 from teraferry.installer.adapters.transport.command import CommandTransport
 from teraferry.installer.adapters.transport.local import LocalTransport
+from teraferry.installer.adapters.transport.ssh import SshTransport
 from teraferry.installer.ports import NodeTransport
 from tests.fakes.transport import FakeTransport
+from tests.lab.sshd import LabSshd
+
+NO_ROOM = "ulimit -f 1; trap '' XFSZ"
+"""A file may grow to one block only: what a full disk does to a write, without filling one."""
 
 CONTENT = os.urandom(3 * 1024 * 1024 + 7)
 
@@ -38,21 +44,39 @@ def _fake() -> Rig:
     return Rig(transport, down, full, "/opt", transport.files.get, lambda: [Path(p).name for p in transport.files])
 
 
-def _real(transport: NodeTransport, folder: Path) -> Rig:
+def _real(
+    transport: NodeTransport, folder: Path, *, down: NodeTransport | None = None, full: NodeTransport | None = None
+) -> Rig:
     def read(path: str) -> tuple[bytes, int] | None:
         file = Path(path)
         return (file.read_bytes(), file.stat().st_mode & 0o7777) if file.exists() else None
 
-    down = CommandTransport("down", ("sh", "-c", "echo no route to host >&2; exit 255"))
-    # A file may grow to one block only: what a full disk does to a write, without filling one.
-    full = CommandTransport("full", ("sh", "-c", f'ulimit -f 1; trap "" XFSZ; mkdir -p {folder}; exec "$@"', "sh"))
+    down = down or CommandTransport("down", ("sh", "-c", "echo no route to host >&2; exit 255"))
+    full = full or CommandTransport("full", ("sh", "-c", f'{NO_ROOM}; mkdir -p {folder}; exec "$@"', "sh"))
     return Rig(transport, down, full, str(folder), read, lambda: [entry.name for entry in folder.glob("*")])
 
 
-@pytest.fixture(params=["fake", "local", "command"])
+@contextmanager
+def _ssh(folder: Path) -> Iterator[Rig]:
+    place = folder / "opt"
+    forced = f'{NO_ROOM}; mkdir -p {place}; eval \\"$SSH_ORIGINAL_COMMAND\\"'
+    with LabSshd(folder / "sshd") as server, LabSshd(folder / "full", forced=forced) as full:
+        nobody = replace(server.address, port=1)
+        yield _real(
+            SshTransport("there", server.address),
+            place,
+            down=SshTransport("down", nobody),
+            full=SshTransport("full", full.address),
+        )
+
+
+@pytest.fixture(params=["fake", "local", "command", "ssh"])
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     if request.param == "fake":
         yield _fake()
+    elif request.param == "ssh":
+        with _ssh(tmp_path) as rig:
+            yield rig
     elif request.param == "local":
         yield _real(LocalTransport("here"), tmp_path / "opt")
     else:

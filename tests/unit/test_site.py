@@ -80,6 +80,8 @@ legal_hold = { http = "https://terachat.site.local/legal-hold", pass_when = { fi
 audit_export = { command = ["/usr/local/bin/audit-export"], pass_when = { field = "running", equals = 0 } }
 """
 
+HOST_KEY = "ssh-ed25519 " + "A" * 68
+
 KEY = """
 [[key]]
 name = "Company_Key"
@@ -425,13 +427,42 @@ def test_site_without_a_file_demands_nothing_and_one_that_cannot_be_read_refuses
         SITE + KEY,
         changed('engine = "seaweedfs"', 'engine = "swarm"'),
         changed('workload = "binary"', 'workload = "container"'),
-        changed("local = true", 'ssh = "deploy@10.0.0.10", identity = "/k", host_key = "ssh-ed25519 AAAA"'),
     ],
 )
 def test_demand_that_is_not_delivered_is_refused(text: str) -> None:
     error = refused(text)
 
     assert (error.reference, error.exit_status) == ("not-delivered", 2)
+
+
+# ---- ssh
+
+
+def by_ssh(ssh: str = "deploy@10.0.0.10", identity: str = "/etc/teraferry/id", host_key: str = HOST_KEY) -> str:
+    fields = {"ssh": ssh, "identity": identity, "host_key": host_key}
+    return changed("local = true", ", ".join(f'{name} = "{value}"' for name, value in fields.items() if value))
+
+
+def test_node_by_ssh_may_be_connected_to_at_its_own_port() -> None:
+    assert ("10.0.0.10", 2222) in parse(by_ssh("deploy@10.0.0.10:2222")).allowed_endpoints()
+    assert ("10.0.0.10", 22) in parse(by_ssh()).allowed_endpoints()
+
+
+@pytest.mark.parametrize("missing", ["identity", "host_key"])
+def test_ssh_without_a_pinned_key_or_an_identity_is_refused(missing: str) -> None:
+    error = refused(by_ssh(**{missing: ""}))
+
+    assert error.reference == "site-missing-field"
+
+
+@pytest.mark.parametrize("ssh", ["10.0.0.10", "deploy@", "@10.0.0.10", "-oProxyCommand=x@10.0.0.10", "a b@10.0.0.10"])
+def test_ssh_that_is_no_user_at_a_host_is_refused(ssh: str) -> None:
+    assert refused(by_ssh(ssh)).reference == "site-bad-value"
+
+
+@pytest.mark.parametrize("host_key", ["ssh-ed25519 AAAA", "10.0.0.10 ssh-ed25519 " + "A" * 68, "ssh-dss " + "A" * 68])
+def test_host_key_that_is_none_is_refused(host_key: str) -> None:
+    assert refused(by_ssh(host_key=host_key)).exit_status == 2
 
 
 # ---- tier before everything else
