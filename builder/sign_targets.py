@@ -18,6 +18,7 @@ from teraferry.builder.signed_kit import (
     compose_checksums,
     compose_targets,
     kit_changed,
+    kit_of_another_trust_folder,
     kit_of_older_root,
     names_that_differ,
 )
@@ -84,13 +85,7 @@ def _require_unchanged(
     signed = read_bundle(targets.signed)
     sequence = room.folder.load_state().sequences.get(signed.version)
     if sequence != signed.sequence:
-        raise BuildError(
-            "kit-of-another-trust-folder",
-            f"kit {kit.folder}: sequence {signed.sequence}, expected {sequence}, as the trust folder numbered it",
-            hint="Give --trust the folder that the first signer used, or a copy of it as new as the kit.",
-            exit_status=31,
-            facts={"found": signed.sequence, "expected": sequence},
-        )
+        raise kit_of_another_trust_folder(str(kit.folder), found=signed.sequence, expected=sequence)
     if not (kit.folder / layout.METADATA_DIR / layout.root_name(root.version)).is_file():
         raise kit_of_older_root(str(kit.folder), newest=root.version)
     bundle = compose_bundle(built, sequence=signed.sequence, signed_at=signed.signed_at)

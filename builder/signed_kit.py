@@ -69,6 +69,17 @@ def kit_changed(folder: str, names: list[str]) -> BuildError:
     )
 
 
+def kit_of_another_trust_folder(folder: str, *, found: int, expected: int | None) -> BuildError:
+    """Return the refusal of a kit that the trust folder has not numbered, or numbered otherwise."""
+    return BuildError(
+        "kit-of-another-trust-folder",
+        f"kit {folder}: sequence {found}, expected {expected}, as the trust folder numbered it",
+        hint="Give --trust the folder that the first signer used, or a copy of it as new as the kit.",
+        exit_status=31,
+        facts={"found": found, "expected": expected},
+    )
+
+
 def kit_of_older_root(folder: str, *, newest: int) -> BuildError:
     """Return the refusal to finish a kit whose signed page still names the keys of an older root."""
     return BuildError(

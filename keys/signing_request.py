@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final, Literal
 
 import msgspec
@@ -28,10 +27,9 @@ from teraferry.keys.release_contents import ReleaseContents, read_contents
 from teraferry.keys.release_facts import read_bundle
 from teraferry.keys.release_record import RecordedRelease, ReleaseRecord, capped, judge_record, parse_base64
 from teraferry.keys.request_text import desk_text, release_text
-from teraferry.keys.root_chain import follow_roots
 from teraferry.keys.strict_json import unreadable
 from teraferry.keys.to_sign import ToSign, desk_to_sign, release_to_sign
-from teraferry.keys.trust import verify_pinned_root
+from teraferry.keys.trust import verify_roots
 from teraferry.keys.tuf_metadata import T, parse_metadata, product_of, require_signed, signed_bytes
 
 BEGIN: Final = "-----BEGIN TERAFERRY SIGNING REQUEST-----"
@@ -150,18 +148,6 @@ def _roots(request: SigningRequest) -> list[Metadata[Root]]:
         raise unreadable("roots", f"{len(request.roots)} of them, expected 1..{MAX_ROOT_ROTATIONS}")
     contents = [capped(text, f"{number}.root.json") for number, text in enumerate(request.roots, start=1)]
     return verify_roots(contents)
-
-
-def verify_roots(contents: Sequence[bytes]) -> list[Metadata[Root]]:
-    """Return every root of a chain, the first one first; who that one belongs to is not decided here.
-
-    Raises:
-        TrustError: See ``verify_pinned_root`` and ``follow_roots``.
-    """
-    roots = [verify_pinned_root(contents[0])]
-    for before, content in pairwise(contents):
-        roots.append(follow_roots({roots[-1].signed.version + 1: content}, roots[-1], before)[0])
-    return roots
 
 
 def _open_release(request: ReleaseRequest, roots: Sequence[Metadata[Root]], digest: Digest) -> tuple[ToSign, str]:

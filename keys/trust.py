@@ -11,9 +11,10 @@ of keys count, delegations are refused, and a site's floor also holds sequence a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Final
 
 from tuf.api.exceptions import LengthOrHashMismatchError
@@ -125,6 +126,18 @@ def verify_pinned_root(root_bytes: bytes) -> Metadata[Root]:
     product_of(root.signed)
     require_signed(root.signed, "root", root)
     return root
+
+
+def verify_roots(contents: Sequence[bytes]) -> list[Metadata[Root]]:
+    """Return every root of a chain, the first one first; who that one belongs to is not decided here.
+
+    Raises:
+        TrustError: See ``verify_pinned_root`` and ``follow_roots``.
+    """
+    roots = [verify_pinned_root(contents[0])]
+    for before, content in pairwise(contents):
+        roots.append(follow_roots({roots[-1].signed.version + 1: content}, roots[-1], before)[0])
+    return roots
 
 
 def _require_role(kind: type[T], content: bytes | None, root: Root) -> tuple[Metadata[T], list[str]]:
