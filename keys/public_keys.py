@@ -73,6 +73,7 @@ def public_key(key: Key) -> PublicKey:
 
 def _require_kind(loaded: object, scheme: str) -> PublicKey:
     if isinstance(loaded, rsa.RSAPublicKey) and scheme == "rsassa-pss-sha256":
+        _require_long_enough(loaded)
         return loaded
     if isinstance(loaded, mldsa.MLDSA65PublicKey) and scheme == "ml-dsa-65/1":
         return loaded
@@ -82,14 +83,19 @@ def _require_kind(loaded: object, scheme: str) -> PublicKey:
     raise UnusableKeyError(f"the value is no key for {scheme}")
 
 
+def _require_long_enough(public: rsa.RSAPublicKey) -> None:
+    if public.key_size < MIN_RSA_BITS:
+        raise UnusableKeyError(f"RSA with {public.key_size} bits, expected at least {MIN_RSA_BITS}")
+
+
 def tuf_key(public: PublicKey) -> SSlibKey:
     """Return the key as TUF metadata names it.
 
     Raises:
         UnusableKeyError: A curve that is not offered, or an RSA key below ``MIN_RSA_BITS``.
     """
-    if isinstance(public, rsa.RSAPublicKey) and public.key_size < MIN_RSA_BITS:
-        raise UnusableKeyError(f"RSA with {public.key_size} bits, expected at least {MIN_RSA_BITS}")
+    if isinstance(public, rsa.RSAPublicKey):
+        _require_long_enough(public)
     try:
         key = SSlibKey.from_crypto(public)
     except ValueError as error:

@@ -17,7 +17,7 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization import SerializationError
 
 from teraferry.bundles.errors import TrustError
-from teraferry.keys.public_keys import MLDSA, UnusableKeyError, family_of, material_of
+from teraferry.keys.public_keys import MLDSA, UnusableKeyError, family_of, is_valid_over_sha256, material_of
 from teraferry.keys.strict_json import Json, parse_strict_object, unreadable
 from teraferry.keys.threshold import Role, require_threshold
 
@@ -173,6 +173,9 @@ def _verdict(key: Key | None, signature: Signature, payload: bytes) -> str:
     try:
         # Only offered kinds: securesystemslib would start gpg for others.
         material_of(key)
+        if key.keytype == "rsa":
+            # It also takes a salt of any length, which is another scheme than the one that a root names.
+            return "good" if is_valid_over_sha256(key, bytes.fromhex(signature.signature), payload) else "bad"
         key.verify_signature(signature, payload)
     except (UnusableKeyError, VerificationError):
         return "undecided"

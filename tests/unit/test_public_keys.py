@@ -62,6 +62,13 @@ def test_a_short_rsa_key_is_not_taken_into_a_root() -> None:
         tuf_key(rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key())
 
 
+def test_a_short_rsa_key_that_a_root_names_all_the_same_never_counts() -> None:
+    short = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+
+    with pytest.raises(UnusableKeyError):
+        public_key(SSlibKey.from_crypto(short))
+
+
 def test_the_printed_line_of_rsa_names_padding_and_salt() -> None:
     line = openssl_line(
         tuf_key(MAKERS["rsa"]().public_key()), key_file="k.pem", signature_file="s.sig", content_file="SHA256SUMS"
