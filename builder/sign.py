@@ -33,13 +33,13 @@ from teraferry.bundles import layout
 from teraferry.bundles.index import SignedBundle
 from teraferry.bundles.system.durable import write_durably
 from teraferry.keys.evidence import encode_evidence
+from teraferry.keys.quorum import Quorum, release_quorum
 from teraferry.keys.release_facts import read_bundle
 from teraferry.keys.release_record import store_record
 from teraferry.keys.signers import KeySigner
 from teraferry.keys.signing_answer import CheckedAnswer
-from teraferry.keys.threshold import distinct_signers
 from teraferry.keys.trusted import Notice
-from teraferry.keys.tuf_metadata import is_signed_by, materials_of, signed_bytes
+from teraferry.keys.tuf_metadata import is_signed_by, signed_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def sign_kit(
             _add_signature(kit, signer, targets, bundle=bundle, now=room.now)
         signed = [*(answer.key.keyid for answer in attached), *(signer.key.keyid for signer in signers)]
         notices = (*notices, *_told_twice(len(brought.release) - len(attached)))
-        if _have(root.signed, targets) >= root.signed.roles["targets"].threshold:
+        if release_quorum(root.signed, targets).is_met:
             store_record(room.folder.path, bundle.version, read_record(kit, targets))
             signed += _close(kit, room, root, targets=targets, desk=desk, answers=brought.desk)
         elif desk is not None:
@@ -125,7 +125,7 @@ def outcome_of(
 ) -> SigningOutcome:
     """Return what stands in ``kit`` now, after ``signed`` was added."""
     bundle = read_bundle(targets.signed)
-    missing = _missing(kit, root.signed, _have(root.signed, targets))
+    missing = _missing(kit, root.signed, release_quorum(root.signed, targets))
     return SigningOutcome(
         signed=tuple(signed),
         missing=missing,
@@ -200,16 +200,10 @@ def _awaited(
     return tuple(Awaited(role, key_id, names.get(key_id, "")) for key_id in waiting)
 
 
-def _have(root: Root, targets: Metadata[Targets]) -> int:
-    signed = [key_id for key_id in root.roles["targets"].keyids if is_signed_by(root.keys[key_id], targets)]
-    return len(distinct_signers(materials_of(root, "targets"), signed))
-
-
-def _missing(kit: Kit, root: Root, have: int) -> dict[str, dict[str, int]]:
+def _missing(kit: Kit, root: Root, quorum: Quorum) -> dict[str, dict[str, int]]:
     missing = {}
-    need = root.roles["targets"].threshold
-    if have < need:
-        missing["targets"] = {"have": have, "need": need}
+    if not quorum.is_met:
+        missing["targets"] = {"have": quorum.have, "need": quorum.need}
     closing = load_closing(kit)
     if closing is None or not closing.is_signed(root):
         for role in ("snapshot", "timestamp"):

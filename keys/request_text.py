@@ -22,7 +22,7 @@ from teraferry.keys.release_difference import compare_releases
 from teraferry.keys.release_record import RecordedRelease
 from teraferry.keys.to_sign import ToSign
 from teraferry.keys.trusted import SignedFile
-from teraferry.keys.tuf_metadata import fingerprint_of, product_of, signed_bytes
+from teraferry.keys.tuf_metadata import fingerprint_of, materials_of, product_of, signed_bytes
 
 
 def release_text(
@@ -103,6 +103,8 @@ def _who(to_sign: ToSign) -> Iterable[str]:
     yield f"WHO SIGNS: {role.threshold} of these keys, by root {to_sign.root.signed.version}" + (
         ", each bound to its token" if to_sign.production else ""
     )
+    if materials_of(to_sign.root.signed, to_sign.role).families:
+        yield "  and among them one of each family: an ML-DSA key and a classical one"
     for key_id in sorted(role.keyids):
         key = to_sign.root.signed.keys[key_id]
         yield f"  {key_id[:8]}   {key.scheme}   {material_of(key)}"

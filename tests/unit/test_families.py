@@ -61,7 +61,7 @@ def test_a_missing_family_that_could_not_be_checked_is_undecided() -> None:
 
 
 def sign_targets(house: House, *names: str) -> Path:
-    """Return a kit whose targets bear the signatures of just these keys."""
+    """Return a finished kit whose targets then bear the signatures of just these keys."""
     kit = house.build()
     house.sign(kit, "release-1", "release-2", "release-3", "release-4")
     path = kit.folder / "metadata" / "targets.json"
@@ -90,6 +90,27 @@ def test_a_site_takes_targets_that_both_families_signed(house: House) -> None:
     kit = sign_targets(house, "release-1", "release-3")
 
     assert len(house.judge(locate_kit(kit)).signers) == 2
+
+
+def test_the_desk_waits_for_the_other_family_and_for_what_stock_openssl_can_check(house: House) -> None:
+    kit = house.build()
+
+    missing = [house.sign(kit, name).missing.get("targets") for name in ("release-1", "release-2")]
+
+    # Two keys for the threshold, by lines that a first visit can type, and an ML-DSA key for the site.
+    assert missing == [{"have": 1, "need": 3}, {"have": 2, "need": 3}]
+    assert not (kit.folder / "metadata" / "timestamp.json").exists()
+    assert house.sign(kit, "release-3").missing == {}
+    assert len(house.judge(kit).signers) == 3
+
+
+def test_an_ml_dsa_key_does_not_make_up_for_one_that_stock_openssl_can_check(house: House) -> None:
+    kit = house.build()
+
+    outcome = house.sign(kit, "release-1", "release-3", "release-4")
+
+    assert outcome.missing["targets"] == {"have": 3, "need": 4}
+    assert house.sign(kit, "release-2").missing == {}
 
 
 def test_a_root_of_two_families_needs_both_to_be_followed(tmp_path: Path) -> None:
