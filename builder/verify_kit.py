@@ -16,6 +16,7 @@ from teraferry.bundles import layout
 from teraferry.bundles.archive_reader import BundleReader
 from teraferry.bundles.digest import hex_of
 from teraferry.bundles.errors import BundleError
+from teraferry.bundles.index import require_signed_name
 from teraferry.bundles.limits import MAX_MANIFEST_BYTES
 from teraferry.bundles.manifest import parse_manifest
 from teraferry.bundles.progress import Progress
@@ -52,6 +53,7 @@ def verify_kit(
     release = verify_release(files, trusted_root=root, floor=Floor(), now=now)  # 1
     for notice in release.notices:
         progress.say(notice.reference, notice.text)
+    require_signed_name(kit.bundle.name, release.bundle)
     _require_files(kit, release, progress)  # 2
     _require_checksums(kit, release)  # 3
     bundle = release.bundle

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from teraferry.bundles.digest import Digest
+from teraferry.bundles.errors import BundleError
 from teraferry.bundles.limits import MAX_ENTRIES
 from teraferry.bundles.model import Model
 
@@ -62,3 +63,18 @@ class SignedBundle:
 def encode_index(index: Index) -> bytes:
     """Return the one encoding of ``index``: sorted keys, no spaces, a final newline."""
     return msgspec.json.encode(index, order="sorted") + b"\n"
+
+
+def require_signed_name(name: str, signed: SignedBundle) -> None:
+    """Refuse a file of another name than the signed one: the answer must be about the file that was asked about.
+
+    Raises:
+        BundleError: ``bundle-not-signed``, 10.
+    """
+    if name != signed.name:
+        raise BundleError(
+            "bundle-not-signed",
+            f"bundle {name}: not named by the kit's signatures, expected {signed.name}",
+            hint=f"Name the kit folder, or {signed.name} in it.",
+            facts={"found": name, "expected": signed.name},
+        )

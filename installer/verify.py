@@ -17,6 +17,7 @@ from teraferry.bundles import layout
 from teraferry.bundles.archive_reader import BundleReader
 from teraferry.bundles.digest import Digest
 from teraferry.bundles.errors import BundleError, UsageError, medium_unreadable
+from teraferry.bundles.index import require_signed_name
 from teraferry.bundles.limits import MAX_MANIFEST_BYTES, MAX_METADATA_BYTES
 from teraferry.bundles.manifest import Manifest, parse_manifest
 from teraferry.bundles.progress import Progress
@@ -155,6 +156,8 @@ def trust_release(
     folder = kit_folder(kit)
     files = read_metadata(folder, after_root=floor.root_version)  # 1
     release = verify_release(files, trusted_root=pinned.root, floor=floor, now=now)  # 2
+    if folder != kit:
+        require_signed_name(kit.name, release.bundle)
     for notice in release.notices:
         progress.say(notice.reference, notice.text)
     past = max(floor.newest_signed_at, floor.built_at)

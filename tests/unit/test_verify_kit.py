@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from teraferry.bundles.errors import TeraFerryError
+from teraferry.builder.kit import locate_kit
+from teraferry.bundles.errors import BundleError, TeraFerryError
 from tests.lab.house import House
 
 
@@ -105,3 +107,20 @@ def test_a_flipped_byte_that_no_document_lies_in_is_found(house: House) -> None:
         house.verify(kit)
 
     assert caught.value.exit_status == 10
+
+
+def test_the_bundle_file_of_a_kit_is_taken_for_the_kit(house: House) -> None:
+    kit = house.kit()
+
+    assert house.verify(locate_kit(kit.bundle)) == house.verify(kit)
+
+
+def test_another_file_of_a_kit_is_not_verified_in_its_name(house: House) -> None:
+    kit = house.kit()
+    other = kit.folder / "another.tar.gz"
+    shutil.copyfile(kit.bundle, other)
+
+    with pytest.raises(BundleError) as caught:
+        house.verify(locate_kit(other))
+
+    assert (caught.value.exit_status, caught.value.reference) == (10, "bundle-not-signed")
