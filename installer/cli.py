@@ -106,20 +106,20 @@ def _install_here(place: Place, console: CommandConsole, kit: Path, *, yes: bool
 @KIT
 @click.option("--check-registry", is_flag=True, help="Read every blob back from the registry and compare its digest.")
 def load(place: Place, console: CommandConsole, kit: Path, *, check_registry: bool) -> Result:
-    from teraferry.installer.images.load import load_images
+    from teraferry.installer import load as service
 
     _, site = wiring.open_site(place, kit, console)
     with wiring.locked_site(place):
         bundle = wiring.verify_or_hand_over(place, kit, console)
-        report = load_images(
+        report = service.load(
             bundle,
             wiring.make_registry(site),
+            journal=place.journal(),
+            clock=now_utc,
+            accept_trust=lambda: place.store().accept(bundle.release),
             jobs=wiring.LOAD_CONNECTIONS,
             progress=console,
             check_registry=check_registry,
-            # Not sooner: a load that is refused half-way leaves the state as it was. Not later: from the
-            # first tag on, an older kit must not come in again.
-            before_tags=lambda: place.store().accept(bundle.release),
         )
     return {
         "product": bundle.release.bundle.product,

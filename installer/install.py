@@ -18,6 +18,7 @@ from teraferry.bundles.errors import OperatorNeededError, RefusedError, RolledBa
 from teraferry.bundles.manifest import Release
 from teraferry.bundles.progress import Progress
 from teraferry.installer.images.load import LoadReport, load_images
+from teraferry.installer.load import release_facts
 from teraferry.installer.ports import Entry, Journal, Registry
 from teraferry.installer.rollout import rolling
 from teraferry.installer.rollout.execute import DONE, ENDED, INTENT, STARTED, Clock, RunRecord
@@ -168,16 +169,12 @@ def _open(
 def _start(
     record: RunRecord, bundle: VerifiedBundle, plan: Plan, baseline: Baseline, unfinished: OpenRun | None
 ) -> None:
-    signed = bundle.release.bundle
     if unfinished is not None and unfinished.run != record.run:
         record.note("run-superseded", superseded=unfinished.run)
     record.note(
         STARTED,
-        bundle=signed.digest,
-        product=signed.product,
-        version=signed.version,
-        sequence=signed.sequence,
-        signers=list(bundle.release.signers),
+        "",
+        **release_facts(bundle.release),
         tier=plan.tier,
         nodes=list(plan.nodes),
         stripe_groups=sorted(baseline.stripe_groups),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 import subprocess
@@ -12,7 +13,9 @@ from pathlib import Path
 import click
 import pytest
 
+from teraferry.installer.adapters.journal.file import FileJournal
 from teraferry.installer.cli import main_group
+from teraferry.installer.rollout.runs import installed_version_of, open_run_of
 from tests.lab.admin import Admin, fingerprint, make_house, make_kit
 from tests.lab.house import House
 from tests.lab.installer_file import flip_byte
@@ -149,7 +152,9 @@ def test_verify_loads_no_network_client(admin: Admin, kit: Path) -> None:
     program = """
 import sys
 from teraferry.bundles.system.console import run_program
+from teraferry.installer.adapters.journal.file import FileJournal
 from teraferry.installer.cli import main_group
+from teraferry.installer.rollout.runs import installed_version_of, open_run_of
 status = run_program(main_group, sys.argv[1:], name="teraferry-installer")
 print("\\n".join(sys.modules), file=sys.stderr)
 sys.exit(status)
@@ -250,6 +255,25 @@ def test_medium_that_lost_something_is_refused(admin: Admin, kit: Path, change: 
     assert admin.type("verify", kit).status == status
 
 
+def test_verify_takes_the_bundle_file_as_well(admin: Admin, kit: Path) -> None:
+    answer = admin.type("verify", bundle_of(kit))
+
+    assert (answer.status, answer.result["version"]) == (0, "4.2.0"), answer.stderr
+
+
+@pytest.mark.parametrize("name", ["another.tar.gz", "START-HERE.html"])
+def test_file_of_a_kit_that_is_not_its_signed_bundle_is_not_verified_in_its_name(
+    admin: Admin, kit: Path, name: str
+) -> None:
+    if name != "START-HERE.html":
+        shutil.copyfile(bundle_of(kit), kit / name)
+
+    answer = admin.type("verify", kit / name)
+
+    assert (answer.status, answer.result["reference"]) == (10, "bundle-not-signed")
+    assert answer.result["expected"] == bundle_of(kit).name
+
+
 # Plan
 
 
@@ -287,6 +311,61 @@ def test_load_brings_the_images_and_a_second_one_skips_them(admin: Admin, kit: P
     assert first.result["loaded_bytes"] + first.result["skipped_bytes"] == second.result["skipped_bytes"]
     assert second.result["loaded_bytes"] == 0
     assert admin.type("trust", "show").result["sequence"] == 1
+
+
+def test_load_is_journaled_with_its_signers_and_is_no_install(admin: Admin, kit: Path) -> None:
+    signers = admin.type("verify", kit).result["signers"]
+
+    tags = admin.type("load", kit).result["tags"]
+
+    entries = FileJournal(admin.state / "journal.jsonl").replay()
+    assert [entry.event for entry in entries] == ["root-pinned", "load-started", "loaded"]
+    assert (entries[1].facts["version"], entries[1].facts["signers"]) == ("4.2.0", signers)
+    assert entries[2].facts["tags"] == tags
+    status = admin.type("status").result
+    assert (status["release"], status["state"]) == (None, "nothing installed")
+    assert (open_run_of(entries), installed_version_of(entries)) == (None, None)
+
+
+def test_load_whose_registry_refuses_leaves_the_state_as_it_was(admin: Admin, kit: Path) -> None:
+    before = tree(admin.state)
+    admin.site.write_text(admin.site.read_text().replace(admin.registry.url, "https://127.0.0.1:9"))
+
+    answer = admin.type("load", kit)
+
+    assert answer.status == 44, answer.stderr
+    assert tree(admin.state) == before
+
+
+def test_load_sends_nothing_on_a_broken_journal(admin: Admin, kit: Path) -> None:
+    journal = admin.state / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(b"root-pinned", b"ROOT-pinned") * 2)
+    before = tree(admin.state)
+
+    answer = admin.type("load", kit)
+
+    assert (answer.status, answer.result["reference"]) == (62, "journal-corrupt")
+    assert tree(admin.state) == before
+
+
+@pytest.mark.parametrize("case", ["right", "wrong", "down"])
+def test_registry_password_is_neither_told_nor_written_down(admin: Admin, kit: Path, case: str) -> None:
+    password = admin.registry.password if case == "right" else "Tr0ub4dor-and-3-horses"
+    secret = admin.folder / "registry.password"
+    secret.write_text(password)
+    secret.chmod(0o600)
+    text = admin.site.read_text().replace(str(admin.registry.password_file), str(secret))
+    admin.site.write_text(text if case != "down" else text.replace(admin.registry.url, "https://127.0.0.1:9"))
+
+    answers = [admin.type("load", kit, "--check-registry"), admin.type("doctor"), admin.type("plan", kit)]
+
+    assert answers[0].status == (0 if case == "right" else 44), answers[0].stderr
+    told = "".join(f"{answer.stderr}{answer.events}{answer.result}" for answer in answers)
+    written = b"".join(path.read_bytes() for path in admin.state.rglob("*") if path.is_file())
+    basic = base64.b64encode(f"{admin.registry.user}:{password}".encode()).decode()
+    for form in (password, basic):
+        assert form not in told
+        assert form.encode() not in written
 
 
 def test_second_installer_is_refused_and_told_who_holds_the_lock(admin: Admin, kit: Path) -> None:
