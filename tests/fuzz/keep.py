@@ -22,7 +22,7 @@ from tests.fuzz.targets import TARGETS, Target
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 MAX_INPUTS = 50  # a target
-MUTATIONS = 1000  # of every seed, tried as well
+MUTATIONS = 300  # of every seed, tried as well
 TRACED = ("/bundles/", "/keys/", "/installer/", "/tomllib/", "/teraferry/", "/tuf/")
 
 Step = tuple[str, int, int]

@@ -16,6 +16,7 @@ from typing import Any
 from teraferry.bundles import layout
 from teraferry.bundles.entry_header import encoded_header_length
 from teraferry.bundles.tar_header import END_OF_ARCHIVE, encode_tar_header, padded_length
+from teraferry.keys.signing_request import BEGIN, END
 from tests.fakes.hostile_archive import deflated_member, stored_member
 
 Mutate = Callable[[bytes, random.Random], bytes]
@@ -77,6 +78,25 @@ def _odd(node: Any, draw: random.Random) -> Any:
 def mutate_metadata(content: bytes, draw: random.Random) -> bytes:
     """Change the JSON behind the first byte."""
     return content[:1] + mutate_json(content[1:], draw)
+
+
+def mutate_request(content: bytes, draw: random.Random) -> bytes:
+    """Change the line of JSON, or a document in it; the text, which follows from it, now and then too."""
+    text, begin, rest = content.partition(f"\n{BEGIN}\n".encode())
+    line, end, after = rest.partition(f"\n{END}\n".encode())
+    request = json.loads(line)
+    name = draw.choice(("targets", "checksums", "manifest", "roots", "index", "previous", "snapshot", "timestamp"))
+    inner = request.get(name)
+    if isinstance(inner, str) and inner.startswith("{") and draw.random() < 0.8:
+        request[name] = mutate_json(inner.encode(), draw).decode()
+    elif isinstance(inner, list) and inner and draw.random() < 0.5:
+        request[name] = [mutate_json(one.encode(), draw).decode() for one in inner]
+    else:
+        request = _changed(request, draw)
+    if draw.random() < 0.2:
+        text = text[: draw.randrange(len(text) + 1)] + draw.choice((b"\x1b[2J", b"\n", b"\xe2\x80\xae", b""))
+    line = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    return text + begin + line + end + after
 
 
 def mutate_tail(content: bytes, draw: random.Random) -> bytes:
@@ -145,6 +165,8 @@ MUTATORS: Mapping[str, Mutate] = {
     "tail": mutate_tail,
     "entry": mutate_entry,
     "metadata": mutate_metadata,
+    "request": mutate_request,
+    "answer": mutate_json,
     "site": mutate_toml,
 }
 
@@ -154,5 +176,5 @@ def mutate(name: str, content: bytes, seed: int) -> bytes | None:
     draw = random.Random(seed)
     try:
         return MUTATORS[name](content, draw)
-    except (ValueError, RecursionError, zlib.error):
+    except (ValueError, AttributeError, TypeError, RecursionError, zlib.error):
         return None

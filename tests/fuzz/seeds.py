@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from tuf.api.metadata import Metadata
 
 from teraferry.bundles import layout
 from teraferry.bundles.digest import digest_of
@@ -12,6 +17,11 @@ from teraferry.bundles.index import Index, IndexEntry, encode_index
 from teraferry.bundles.limits import CHUNK_BYTES
 from teraferry.bundles.manifest import Chart, File, Image, ImagePlatform, Manifest, Release, Smoke, encode_manifest
 from teraferry.bundles.tar_header import END_OF_ARCHIVE, padded_length
+from teraferry.keys.release_contents import read_contents
+from teraferry.keys.release_facts import encode_bundle, read_bundle
+from teraferry.keys.signing_answer import AnsweredBytes, SigningAnswer, encode_answer
+from teraferry.keys.signing_request import DeskRequest, ReleaseRequest, checksums_of, encode_request
+from tests.fakes import small_repository as repository
 from tests.fakes.hostile_archive import deflated_member, stored_member
 from tests.fuzz.targets import documents
 
@@ -132,11 +142,71 @@ def metadata() -> list[bytes]:
     return [bytes([which]) + documents()[name].to_bytes() for which, name in enumerate(names)]
 
 
+def requests() -> list[bytes]:
+    """Return a request to release keys, and one to the desk."""
+    raw = tails()[0]
+    manifest = encode_manifest(Manifest(format=1, release=Release(product=repository.PRODUCT, version="1.0.0")))
+    rows = {DIGEST: digest_of(manifest)}
+    plain = indexes()[0]
+    for old, new in rows.items():
+        plain = plain.replace(old.encode(), new.encode())
+    raw = encoded_header(layout.INDEX, len(plain), mtime=0) + deflated_member(padded(plain))
+    raw += stored_member(END_OF_ARCHIVE)
+    offset = sum(row["compressed_bytes"] for row in json.loads(plain)["entries"])
+    name = layout.bundle_name(repository.PRODUCT, "1.0.0")
+    bundle = replace(
+        read_bundle(repository.make_targets()),
+        length_bytes=offset + len(raw),
+        index_offset_bytes=offset,
+        index_digest=digest_of(raw),
+    )
+    targets = repository.make_targets()
+    targets.targets[name] = encode_bundle(bundle)
+    release = ReleaseRequest(
+        format=1,
+        production=False,
+        roots=_roots(),
+        targets=Metadata(targets).signed_bytes.decode(),
+        checksums=checksums_of(read_contents(targets, index=raw, manifest=manifest)).decode(),
+        index=b64encode(raw).decode(),
+        manifest=manifest.decode(),
+        previous=None,
+    )
+    desk = DeskRequest(
+        format=1,
+        production=False,
+        roots=_roots(),
+        targets=documents()["targets.json"].to_bytes().decode(),
+        snapshot=documents()["snapshot.json"].signed_bytes.decode(),
+        timestamp=documents()["timestamp.json"].signed_bytes.decode(),
+    )
+    return [encode_request(release), encode_request(desk)]
+
+
+def _roots() -> tuple[str, ...]:
+    return (documents()["1.root.json"].to_bytes().decode(),)  # One: each costs what a hundred inputs cost.
+
+
+def answers() -> list[bytes]:
+    """Return an answer whose signatures are none."""
+    answer = SigningAnswer(
+        format=1,
+        kind="desk",
+        request=DIGEST,
+        key_id=repository.key_id("desk"),
+        signatures={"snapshot.json": AnsweredBytes(digest=DIGEST, signature="00")},
+        evidence="{}",
+    )
+    return [encode_answer(answer)]
+
+
 SEEDS: Mapping[str, Callable[[], list[bytes]]] = {
     "manifest": manifests,
     "index": indexes,
     "tail": tails,
     "entry": entries,
     "metadata": metadata,
+    "request": requests,
+    "answer": answers,
     "site": lambda: [SITE, SITE_2],
 }

@@ -31,6 +31,8 @@ from teraferry.bundles.member_reading import Cursor, Place, read_deflated_member
 from teraferry.bundles.tar_header import padded_length
 from teraferry.installer.site.load import parse_site
 from teraferry.keys.release_facts import read_bundle, read_targets
+from teraferry.keys.signing_answer import parse_answer
+from teraferry.keys.signing_request import open_request
 from teraferry.keys.trust import verify_pinned_root, verify_release
 from teraferry.keys.trusted import Floor, MetadataFiles
 from teraferry.keys.tuf_metadata import fingerprint_of, materials_of, parse_metadata, product_of, signed_bytes
@@ -122,6 +124,18 @@ def read_metadata(content: bytes) -> None:
     _require(signed_bytes(parsed) in _signed(), "metadata that nobody signed")
 
 
+def read_request(content: bytes) -> None:
+    """A signing request, before anybody reads it: its text is what follows from the bytes to be signed."""
+    opened = open_request(content)
+    _require(content.startswith(opened.text.encode()), "a text that a person would not see")
+    _require(not any(character in opened.text for character in "\x1b\x7f\x9b\u202e\u2066"), "what a terminal obeys")
+
+
+def read_answer(content: bytes) -> None:
+    """An answer from the signing room."""
+    parse_answer(content, name="answer")
+
+
 def read_site(content: bytes) -> None:
     """``site.toml``."""
     parse_site(content, name="site.toml")
@@ -197,5 +211,7 @@ TARGETS: Mapping[str, Target] = {
     "tail": Target(read_tail, 8192),
     "entry": Target(read_entry, 16_384),
     "metadata": Target(read_metadata, 8192),
+    "request": Target(read_request, 16_384),
+    "answer": Target(read_answer, 8192),
     "site": Target(read_site, 4096),
 }
