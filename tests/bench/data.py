@@ -33,12 +33,13 @@ class Sizes:
 
     layer_bytes: int
     plain_bytes: int
+    many_pairs: int  # of what takes a second, and budgets near to what is measured
     pairs: int
-    slow_pairs: int  # for what takes minutes
+    slow_pairs: int  # of what takes half a minute
 
 
-FULL = Sizes(layer_bytes=64 * MIB, plain_bytes=160 * MIB, pairs=5, slow_pairs=3)
-QUICK = Sizes(layer_bytes=4 * MIB, plain_bytes=16 * MIB, pairs=3, slow_pairs=1)
+FULL = Sizes(layer_bytes=64 * MIB, plain_bytes=160 * MIB, many_pairs=9, pairs=5, slow_pairs=3)
+QUICK = Sizes(layer_bytes=4 * MIB, plain_bytes=16 * MIB, many_pairs=3, pairs=3, slow_pairs=1)
 
 
 @dataclass(frozen=True, slots=True)

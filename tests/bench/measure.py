@@ -147,11 +147,11 @@ def tree_of(pid: int) -> list[int]:
     """Return a process and all that descend from it."""
     found = [pid]
     for one in found:
-        for children in Path(f"/proc/{one}/task").glob("*/children"):
-            try:
+        try:
+            for children in Path(f"/proc/{one}/task").glob("*/children"):
                 found += [int(word) for word in children.read_text().split()]
-            except OSError:
-                continue  # It ended meanwhile.
+        except OSError:
+            continue  # It ended meanwhile.
     return found
 
 

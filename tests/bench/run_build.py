@@ -25,6 +25,8 @@ from tests.bench.table import Row
 from tests.bench.worker import profile_of, timed
 
 CORES = os.cpu_count() or 1
+DIGESTS_OF_A_BUILD = 3
+"""Passes over all bytes: of the content, which must be its name; of the chunks; of the whole file."""
 
 
 def build_rows(shop: Workshop, layout: Path) -> list[Row]:
@@ -40,8 +42,9 @@ def _layers(shop: Workshop, layout: Path) -> list[Row]:
     work = _cold(shop, [layout], lambda out: timed("build", project, out, installer, CORES))
     command = _cold(shop, [layout], lambda out: run_command(argv(out)))
     copy = _cold(shop, [layout], lambda out: run_shell(f"cp -r --reflink=never {layout} {out} && {_sync(out)}"))
+    digests = _cold(shop, [layout], lambda _: timed("digests", content, DIGESTS_OF_A_BUILD))
     rows = []
-    inside, whole, copied = interleave(work, command, copy, rounds=sizes.pairs)
+    inside, whole, copied, digested = interleave(work, command, copy, digests, rounds=sizes.many_pairs)
     for name, runs, aside in (("work", inside, False), ("command", whole, True)):
         pairs = Pairs(runs, copied)
         ratio = pairs.faster()
@@ -54,9 +57,19 @@ def _layers(shop: Workshop, layout: Path) -> list[Row]:
                 ">= 0.9 x",
                 met,
                 aside,
-                () if met or aside else _profile(shop, project, [layout]),
+                () if met else _started(whole, inside) if aside else _profile(shop, project, [layout]),
             )
         )
+    bare = Pairs(digested, copied)
+    rows.append(
+        Row(
+            f"nothing but the {DIGESTS_OF_A_BUILD} SHA-256 that it takes, on all cores; cp --reflink=never + sync",
+            _against(bare, content),
+            bare.faster().text(),
+            "",
+            None,
+        )
+    )
     gzip, pigz = (_cold(shop, [layout], _tar(layout, tool)) for tool in ("gzip -6", "pigz"))
     whole, gzipped, pigzed = interleave(command, gzip, pigz, rounds=sizes.slow_pairs)
     for name, runs, budget in (("tar | gzip -6", gzipped, 10.0), ("tar | pigz", pigzed, None)):
@@ -94,7 +107,7 @@ def _plain(shop: Workshop) -> list[Row]:
         return run
 
     once = _cold(shop, paths, ours_once), _cold(shop, paths, gzip_once)
-    pairs = Pairs(*interleave(*once, rounds=shop.sizes.slow_pairs))
+    pairs = Pairs(*interleave(*once, rounds=shop.sizes.pairs))
     cheaper, faster = pairs.cheaper(), pairs.faster()
     speed = content / MIB / (sum(run.cpu_seconds for run in pairs.ours) / len(pairs.ours))
     other = content / MIB / (sum(run.cpu_seconds for run in pairs.theirs) / len(pairs.theirs))
@@ -155,6 +168,11 @@ def _profile(shop: Workshop, project: Path, sources: list[Path]) -> tuple[str, .
         return profile_of("build", project, out, shop.tiny_installer, CORES)
     finally:
         shutil.rmtree(out, ignore_errors=True)
+
+
+def _started(commands: tuple[Run, ...], works: tuple[Run, ...]) -> tuple[str, ...]:
+    command, work = median_seconds(commands), median_seconds(works)
+    return (f"{command - work:6.2f} s  the interpreter, imports and its end", f"{work:6.2f} s  the work")
 
 
 def _against(pairs: Pairs, content: int) -> str:

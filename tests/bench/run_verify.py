@@ -20,10 +20,12 @@ def verify_rows(shop: Workshop, site: BenchSite, kit: SignedKit) -> list[Row]:
     size_bytes = kit.bundle.stat().st_size
     openssl = partial(run_command, ["openssl", "dgst", "-sha256", kit.bundle])
     rows = []
+    inside: dict[str, float] = {}
     for work, name, least in (("verify", "whole-file digest included", 0.9), ("chunks", "chunks only", 1.7)):
-        pairs = Pairs(*interleave(partial(timed, work, kit.folder, shop.root), openssl, rounds=shop.sizes.pairs))
+        pairs = Pairs(*interleave(partial(timed, work, kit.folder, shop.root), openssl, rounds=shop.sizes.many_pairs))
         ratio = pairs.faster()
         ours, theirs = median_seconds(pairs.ours), median_seconds(pairs.theirs)
+        inside[work] = ours
         met = ratio.median >= least
         rows.append(
             Row(
@@ -43,12 +45,17 @@ def verify_rows(shop: Workshop, site: BenchSite, kit: SignedKit) -> list[Row]:
         "installer file verify, command": partial(site.installer, "verify", kit.folder),
     }
     for name, command in whole.items():
-        pairs = Pairs(*interleave(command, openssl, rounds=shop.sizes.pairs))
+        pairs = Pairs(*interleave(command, openssl, rounds=shop.sizes.many_pairs))
         ratio = pairs.faster()
         ours, theirs = median_seconds(pairs.ours), median_seconds(pairs.theirs)
         figure = f"{ours:.2f} s against {theirs:.2f} for {size_bytes / MIB:.0f} MiB"
         met = ratio.median >= 0.9
-        rows.append(Row(f"{name}; openssl dgst -sha256", figure, ratio.text(), ">= 0.9 x", met, aside=True))
+        spent = (
+            f"{ours - inside['verify']:6.2f} s  the interpreter, imports and its end",
+            f"{inside['verify']:6.2f} s  the work",
+        )
+        profile = () if met else spent
+        rows.append(Row(f"{name}; openssl dgst -sha256", figure, ratio.text(), ">= 0.9 x", met, True, profile))
     return rows
 
 

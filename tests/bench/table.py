@@ -32,6 +32,8 @@ class Row:
         return f"({said})" if self.aside else said
 
 
+NOTES = "## Notes\n"
+
 HEADERS = ("work", "measured", "ratio: min / median / max", "budget", "")
 
 
@@ -52,8 +54,13 @@ def plain(rows: Sequence[Row]) -> str:
     return text
 
 
+def kept_notes(page: str) -> str:
+    """Return what people wrote into the last section of the page, which measuring does not write."""
+    return page[page.index(NOTES) :] if NOTES in page else ""
+
+
 def markdown(rows: Sequence[Row], *, now: datetime, noise: str, what: str, version: str) -> str:
-    """Return the page ``docs/benchmarks.md``."""
+    """Return the page ``docs/benchmarks.md`` without its notes."""
     counted = [row for row in rows if row.met is not None and not row.aside]
     missed = [row.work for row in counted if not row.met]
     beside = [row.work for row in rows if row.aside and not row.met]
@@ -81,7 +88,16 @@ def markdown(rows: Sequence[Row], *, now: datetime, noise: str, what: str, versi
     ]
     for row in rows:
         if row.profile:
-            parts += [f"## Missed: {row.work}", "", "Where the time goes:", "", "```", *row.profile, "```", ""]
+            parts += [
+                f"## {'Beside the budget' if row.aside else 'Missed'}: {row.work}",
+                "",
+                "Where the time goes:",
+                "",
+                "```",
+                *row.profile,
+                "```",
+                "",
+            ]
     return "\n".join(parts)
 
 

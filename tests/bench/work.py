@@ -1,6 +1,6 @@
 """One piece of product work in a process of its own, timed from inside: without the start of the interpreter.
 
-``python -m tests.bench.work verify|chunks|load|raw|build ... [--profile]`` prints one JSON line. The start
+``python -m tests.bench.work verify|chunks|load|raw|build|digests ... [--profile]`` prints one JSON line. The start
 is measured elsewhere, by the whole commands; here lies what grows with the bundle.
 """
 
@@ -11,13 +11,15 @@ import json
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from teraferry.builder.pack import build_kit
 from teraferry.bundles import layout
 from teraferry.bundles.archive_reader import BundleReader
-from teraferry.bundles.limits import MAX_MANIFEST_BYTES
+from teraferry.bundles.digest import digest_of
+from teraferry.bundles.limits import CHUNK_BYTES, MAX_MANIFEST_BYTES
 from teraferry.bundles.manifest import parse_manifest
 from teraferry.bundles.progress import Silent
 from teraferry.bundles.system.clock import now_utc
@@ -95,6 +97,18 @@ def build(project: Path, kit: Path, installer: Path, jobs: int) -> Work:
     return work
 
 
+def digests(count_bytes: int, passes: int) -> Work:
+    """Return nothing but SHA-256 over so many bytes so many times, on every core: what no digesting can undercut."""
+    piece = memoryview(bytearray(CHUNK_BYTES))
+
+    def work(_: Silent) -> None:
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for _digest in pool.map(digest_of, [piece] * (passes * count_bytes // len(piece))):
+                continue
+
+    return work
+
+
 def chosen_work(arguments: argparse.Namespace) -> Work:
     words = arguments.words
     if arguments.work in ("verify", "chunks"):
@@ -103,12 +117,14 @@ def chosen_work(arguments: argparse.Namespace) -> Work:
         return load(Path(words[0]), Path(words[1]), words[2])
     if arguments.work == "raw":
         return raw(Path(words[0]), words[1])
+    if arguments.work == "digests":
+        return digests(int(words[0]), int(words[1]))
     return build(Path(words[0]), Path(words[1]), Path(words[2]), int(words[3]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("work", choices=("verify", "chunks", "load", "raw", "build"))
+    parser.add_argument("work", choices=("verify", "chunks", "load", "raw", "build", "digests"))
     parser.add_argument("words", nargs="*")
     parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
