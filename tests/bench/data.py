@@ -38,7 +38,7 @@ class Sizes:
     slow_pairs: int  # of what takes half a minute
 
 
-FULL = Sizes(layer_bytes=64 * MIB, plain_bytes=160 * MIB, many_pairs=9, pairs=5, slow_pairs=3)
+FULL = Sizes(layer_bytes=64 * MIB, plain_bytes=160 * MIB, many_pairs=7, pairs=5, slow_pairs=3)
 QUICK = Sizes(layer_bytes=4 * MIB, plain_bytes=16 * MIB, many_pairs=3, pairs=3, slow_pairs=1)
 
 

@@ -89,7 +89,7 @@ def load_rows(shop: Workshop, site: BenchSite, loads: Loads, changed: Loads) -> 
         loads.command(registry)
         shutil.copytree(site.folder / "registry" / "storage", held, copy_function=os.link)
     rows += _changed(changed, held, rounds=shop.sizes.pairs)
-    rows += _nothing_changed(loads, held, rounds=shop.sizes.pairs)
+    rows += _nothing_changed(loads, held, rounds=shop.sizes.slow_pairs)
     shutil.rmtree(held)
     return rows
 

@@ -56,7 +56,7 @@ def plain(rows: Sequence[Row]) -> str:
 
 def kept_notes(page: str) -> str:
     """Return what people wrote into the last section of the page, which measuring does not write."""
-    return page[page.index(NOTES) :] if NOTES in page else ""
+    return "\n" + page[page.index(NOTES) :] if NOTES in page else ""
 
 
 def markdown(rows: Sequence[Row], *, now: datetime, noise: str, what: str, version: str) -> str:
@@ -110,13 +110,13 @@ def machine() -> str:
     return (
         f"Machine: {os.cpu_count()} cores ({model.group(1).strip() if model else platform.machine()}, virtual), "
         f"{gibibytes} GiB memory, Linux {kernel}, Python {platform.python_version()}; "
-        f"{tool('skopeo', '--version')}; docker-registry {registry_version()}; {tool('openssl', 'version')}."
+        f"{tool('skopeo', '--version')}; docker-registry {registry_version()}; {tool('openssl', 'version', words=2)}."
     )
 
 
-def tool(*argv: str) -> str:
+def tool(*argv: str, words: int = 3) -> str:
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    return " ".join(done.stdout.split("\n")[0].split()[:3])
+    return " ".join(done.stdout.split("\n")[0].split()[:words])
 
 
 def registry_version() -> str:
