@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,7 @@ from teraferry.bundles.errors import RefusedError, UsageError
 from teraferry.bundles.system.clock import now_utc
 from teraferry.bundles.system.console import CommandConsole, run_program
 from teraferry.installer import cli_executor as executor
+from teraferry.installer import cli_gates as gates
 from teraferry.installer import cli_wiring as wiring
 from teraferry.installer.adapters.lock import site_lock
 from teraferry.installer.cli_command import Result, command, main_group
@@ -48,7 +49,13 @@ def plan(place: Place, console: CommandConsole, kit: Path) -> Result:
     rolling = wiring.make_rolling(site, made, bundle.pieces, console)
     installed = installed_version_of(place.journal().replay())
     seen = foresee(
-        bundle, made, rolling=rolling, registry=wiring.make_registry(site), state=place.state, installed=installed
+        bundle,
+        made,
+        rolling=rolling,
+        registry=wiring.make_registry(site),
+        compliance=gates.make_compliance(site),
+        state=place.state,
+        installed=installed,
     )
     return {"tier": strategy.tier, "strategy": strategy.kind.value, **seen}
 
@@ -58,7 +65,8 @@ def plan(place: Place, console: CommandConsole, kit: Path) -> Result:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--check-registry", is_flag=True, help="Read every blob back from the registry and compare its digest.")
 @click.option("--foreground", is_flag=True, help="Do it in this process, which ends with this terminal.")
-def install(place: Place, console: CommandConsole, kit: Path, *, foreground: bool, **options: bool) -> Result:
+@click.option("--wait", metavar="TIME", default="0s", help="Wait so long (30m, 4h) for a compliance lock to go.")
+def install(place: Place, console: CommandConsole, kit: Path, *, foreground: bool, **options: Any) -> Result:
     if executor.executor_folder() is None:
         _require_answerable(yes=options["yes"])
         if not foreground:
@@ -66,13 +74,16 @@ def install(place: Place, console: CommandConsole, kit: Path, *, foreground: boo
     return _install_here(place, console, kit, **options)
 
 
-def _install_here(place: Place, console: CommandConsole, kit: Path, *, yes: bool, check_registry: bool) -> Result:
+def _install_here(
+    place: Place, console: CommandConsole, kit: Path, *, yes: bool, check_registry: bool, wait: str
+) -> Result:
     from teraferry.installer import install as service
     from teraferry.installer.rollout.plan import plan_rolling
     from teraferry.installer.verify import require_blobs
 
     stop_requested = executor.stop_requests()
     strategy, site = wiring.open_site(place, kit, console)
+    compliance = gates.require_compliance(gates.make_compliance(site), wait, console, stop_requested=stop_requested)
     with wiring.locked_site(place):
         bundle = wiring.verify_or_hand_over(place, kit, console)
         made = plan_rolling(bundle.manifest, site)
@@ -87,7 +98,8 @@ def _install_here(place: Place, console: CommandConsole, kit: Path, *, yes: bool
             check_registry=check_registry,
             accept_trust=lambda: place.store().accept(bundle.release),
             confirm=lambda shown: _confirm(shown, console, yes=yes),
-            require_not_stopped=wiring.require_not_stopped(stop_requested, changed=False),
+            require_compliance=compliance,
+            require_not_stopped=gates.require_not_stopped(stop_requested, changed=False),
         )
         report = service.install(bundle, made, parts)
         wiring.forget_old_programs()

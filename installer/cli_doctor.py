@@ -9,8 +9,12 @@ from functools import partial
 from teraferry.bundles.errors import RefusedError, TrustError, UsageError
 from teraferry.bundles.progress import Progress
 from teraferry.bundles.system.clock import now_utc
+from teraferry.installer import cli_gates as gates
 from teraferry.installer import cli_wiring as wiring
 from teraferry.installer.doctor import Probe, require_all_well, rows_of, run_probes
+from teraferry.installer.ports import ComplianceProbe
+from teraferry.installer.rollout.compliance import ComplianceGate
+from teraferry.installer.rollout.conditions import Condition
 from teraferry.installer.rollout.gates import judge_health
 from teraferry.installer.site.load import load_site
 from teraferry.installer.site.model import Node, Site
@@ -45,6 +49,8 @@ def examine(place: wiring.Place, progress: Progress) -> Mapping[str, object]:
     wiring.guard_egress(site)
     probes = [Probe("registry", partial(_registry, site)), Probe("cluster", partial(_cluster, site))]
     probes += [Probe(f"node {node.name}", partial(_node, node)) for node in site.nodes]
+    gate = gates.make_compliance(site)
+    probes += [Probe(f"compliance {each[0].name}", partial(_compliance, each)) for each in gate.probes]
     checks += run_probes(probes, progress)
     require_all_well(checks)
     return {"checks": rows_of(checks)}
@@ -87,6 +93,17 @@ def _clock(place: wiring.Place) -> str:
 def _registry(site: Site) -> str:
     wiring.make_registry(site).require_ready()
     return f"{site.registry.url} answers and lets us in"
+
+
+def _compliance(asked: tuple[ComplianceProbe, Condition]) -> str:
+    try:
+        ComplianceGate([asked]).require_open()
+    except RefusedError as refused:
+        # What runs now is no fault of the site's; a probe that says nothing is.
+        if refused.reference != "compliance-lock":
+            raise
+        return f"answers: {refused.message}"
+    return "answers: open"
 
 
 def _cluster(site: Site) -> str:

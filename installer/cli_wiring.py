@@ -19,6 +19,7 @@ from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.system.clock import monotonic_seconds, now_utc, sleep_seconds
 from teraferry.installer.adapters.journal.file import FileJournal
 from teraferry.installer.adapters.lock import site_lock
+from teraferry.installer.cli_gates import require_not_stopped
 
 if TYPE_CHECKING:
     from teraferry.bundles.digest import Buffer, Digest
@@ -255,17 +256,6 @@ def make_workloads(site: Site, plan: Plan) -> dict[tuple[str, str], Workload]:
             make_transport(nodes[target.node]), target.path, start=deploy.start_argv, stop=deploy.stop_argv
         )
     return workloads
-
-
-def require_not_stopped(stop_requested: Callable[[], bool], *, changed: bool) -> Callable[[], None]:
-    """Return what raises once ``stop_requested``."""
-    from teraferry.installer.rollout.stopping import StoppedByOperatorError
-
-    def require() -> None:
-        if stop_requested():
-            raise StoppedByOperatorError(changed=changed)
-
-    return require
 
 
 def make_rolling(

@@ -45,6 +45,7 @@ class InstallParts:
     check_registry: bool
     accept_trust: Callable[[], object]  # raises the floor of the trust store, durably
     confirm: Callable[[Plan], None]  # asks the operator; raises to stop
+    require_compliance: Callable[[], None] = lambda: None  # waits or raises, 41, while a hold or an export runs
     require_not_stopped: Callable[[], None] = lambda: None  # raises StoppedByOperatorError, before anything is tagged
 
 
@@ -61,7 +62,7 @@ class InstallReport:
 def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallReport:
     """Bring the release in ``bundle`` to the site, or go on with an install that was interrupted.
 
-    1. Ask everything that can refuse: the version, the registry, the cluster's health.
+    1. Ask everything that can refuse: the version, the compliance lock, the registry, the cluster's health.
     2. Bring every blob to the registry; nothing names them yet, so nothing has changed.
     3. Raise the trust floor and open the run; then tag.
     4. Roll out. 5. Compare what runs with what was signed, and end the run.
@@ -75,6 +76,9 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
     signed = bundle.release.bundle
     resumed = unfinished is not None and unfinished.facts.get("bundle") == signed.digest
     require_upgrade_allowed(bundle.manifest.release, installed_version_of(entries))  # 1
+    if unfinished is None or not _has_touched(entries, unfinished.run):
+        # A node in hand is finished whatever runs: until it is back, the data that a hold protects can lose less.
+        parts.require_compliance()
     parts.registry.require_ready()
     baseline = _baseline(parts, unfinished if resumed else None, entries)
     parts.confirm(plan)

@@ -114,6 +114,21 @@ class Workload(Protocol):
         """Start it; never as a child of ours. Idempotent."""
 
 
+class ComplianceProbe(Protocol):
+    """Tells whether something runs that an install must not disturb. It answers in JSON; a gate judges it."""
+
+    @property
+    def name(self) -> str:
+        """What site.toml calls it: ``legal_hold``, ``audit_export``."""
+
+    def ask(self) -> bytes:
+        """Return the answer, unjudged; one byte above ``conditions.MAX_ANSWER_BYTES`` at most.
+
+        Raises:
+            CannotAnswerError: There is none; never taken for "nothing runs".
+        """
+
+
 class Registry(Protocol):
     """The site's own OCI registry. ``repository`` has no host; contents are pushed by digest."""
 

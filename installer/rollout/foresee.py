@@ -11,6 +11,7 @@ from teraferry.bundles.image_plan import plan_images
 from teraferry.installer.images.load import blob_tasks
 from teraferry.installer.install import require_upgrade_allowed
 from teraferry.installer.ports import Registry
+from teraferry.installer.rollout.compliance import ComplianceGate
 from teraferry.installer.rollout.plan import Plan
 from teraferry.installer.rollout.rolling_parts import RollingParts, judge_now
 from teraferry.installer.verify import VerifiedBundle
@@ -22,6 +23,7 @@ def foresee(
     *,
     rolling: RollingParts,
     registry: Registry,
+    compliance: ComplianceGate,
     state: Path,
     installed: str | None,
 ) -> dict[str, object]:
@@ -34,6 +36,7 @@ def foresee(
         plan: Made from it.
         rolling: Asked for the cluster's health once; nothing is told to do anything.
         registry: Asked whether it is ready.
+        compliance: Its probes are asked once.
         state: State folder, whose free bytes are shown.
         installed: Version that the last complete install brought in; None when there was none.
 
@@ -55,6 +58,7 @@ def foresee(
             "version": _gate(lambda: require_upgrade_allowed(bundle.manifest.release, installed), "allowed"),
             "registry": _gate(registry.require_ready, "ready"),
             "cluster": _cluster_gate(rolling),
+            **({"compliance": _gate(compliance.require_open, "open")} if compliance.probes else {}),
         },
         "on_failure": _on_failure(rolling),
     }

@@ -60,6 +60,21 @@ def registry_endpoint(url: str) -> tuple[str, str, int]:
     return scheme, host, port
 
 
+def parse_url(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port of an http or https URL.
+
+    Raises:
+        ValueError: It is none, or a user, a password or a fragment is in it.
+    """
+    parts = urlsplit(url)
+    # A password in a URL ends up in logs and process lists.
+    if parts.scheme not in _DEFAULT_PORTS or not parts.netloc or "@" in parts.netloc or parts.fragment:
+        raise ValueError(f"{url[:80]!r}, expected http:// or https:// with a host and no user in it")
+    has_port = parts.netloc.rpartition("]")[2].count(":") == 1
+    host, port = parse_address(parts.netloc if has_port else f"{parts.netloc}:{_DEFAULT_PORTS[parts.scheme]}")
+    return parts.scheme, host, port
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether ``host`` can only be this machine."""
     if host == "localhost":

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from teraferry.bundles.model import Model
-from teraferry.installer.site.addresses import parse_address, parse_ssh, registry_endpoint
+from teraferry.installer.site.addresses import parse_address, parse_ssh, parse_url, registry_endpoint
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 """Names of sites and nodes stand in file names, journal lines and terminals: nothing to escape, bounded."""
@@ -170,20 +170,26 @@ class PassWhen(Model, frozen=True):
 
 
 class Probe(Model, frozen=True):
-    """One compliance probe."""
+    """One compliance probe: exactly one of ``http``, ``command``, ``file``."""
 
     pass_when: PassWhen
     http: Text | None = None
+    ca: Text | None = None  # with https: who signs its certificate; the registry's ca by default
     command: Argv | None = None
     file: Text | None = None
-    max_age_seconds: Seconds | None = None
+    max_age_seconds: Seconds | None = None  # with file
 
 
 class ComplianceTable(Model, frozen=True):
-    """``[compliance]``, tier 2: both must be there."""
+    """``[compliance]``: both must be there; the table itself must be there in tier 2."""
 
     legal_hold: Probe
     audit_export: Probe
+
+    @property
+    def probes(self) -> dict[str, Probe]:
+        """The probes by their names."""
+        return {"legal_hold": self.legal_hold, "audit_export": self.audit_export}
 
 
 class Key(Model, frozen=True):
@@ -247,4 +253,7 @@ class Site(Model, frozen=True):
             if node.role == "volume":
                 # Shards are moved over the volume servers' own gRPC port.
                 endpoints.add((host, port + GRPC_PORT_OFFSET))
+        for probe in self.compliance.probes.values() if self.compliance else ():
+            if probe.http is not None:
+                endpoints.add(parse_url(probe.http)[1:])
         return frozenset(endpoints)

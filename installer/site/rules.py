@@ -8,8 +8,15 @@ from pathlib import PurePosixPath
 from typing import TypeVar
 
 from teraferry.bundles.errors import UsageError
-from teraferry.installer.site.addresses import MAX_PORT, is_loopback, parse_address, parse_ssh, registry_endpoint
-from teraferry.installer.site.model import GRPC_PORT_OFFSET, Deploy, Site, Transport, TrustTable
+from teraferry.installer.site.addresses import (
+    MAX_PORT,
+    is_loopback,
+    parse_address,
+    parse_ssh,
+    parse_url,
+    registry_endpoint,
+)
+from teraferry.installer.site.model import GRPC_PORT_OFFSET, Deploy, Probe, Site, Transport, TrustTable
 from teraferry.installer.site.strategy import parse_tier
 from teraferry.installer.site.text import SiteText, Where
 from teraferry.keys.openpgp import parse_fingerprint
@@ -29,6 +36,8 @@ def require_sound(site: Site, text: SiteText) -> None:
     _require_nodes(site, text)
     _require_cluster(site, text)
     _require_deploys(site, text)
+    for name, probe in site.compliance.probes.items() if site.compliance else ():
+        _require_probe(probe, text, ("compliance", name))
 
 
 def _require_delivered(site: Site, text: SiteText) -> None:
@@ -170,6 +179,24 @@ def _require_deploys(site: Site, text: SiteText) -> None:
         _require_absolute(deploy.path, text, (*where, "path"))
         _require_restart(deploy, text, where)
     _require_own_paths(site, text)
+
+
+def _require_probe(probe: Probe, text: SiteText, where: Where) -> None:
+    if sum(way is not None for way in (probe.http, probe.command, probe.file)) != 1:
+        raise text.bad_value(where, "expected exactly one of http, command and file")
+    # A file that is never too old would let an install through for ever, whoever stopped writing it.
+    if (probe.file is None) != (probe.max_age_seconds is None):
+        raise text.bad_value(where, "expected max_age_seconds with file, and only with it")
+    if probe.http is not None:
+        scheme, host, _ = _checked(text, (*where, "http"), partial(parse_url, probe.http))
+        if scheme == "http" and not is_loopback(host):
+            raise text.bad_value((*where, "http"), f"plain HTTP to {host}, expected https: anybody there could answer")
+    if probe.ca is not None:
+        _require_absolute(probe.ca, text, (*where, "ca"))
+    if probe.command is not None:
+        _require_words(probe.command, text, (*where, "command"))
+    if probe.file is not None:
+        _require_absolute(probe.file, text, (*where, "file"))
 
 
 def _require_restart(deploy: Deploy, text: SiteText, where: Where) -> None:

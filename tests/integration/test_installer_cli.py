@@ -397,6 +397,37 @@ def test_install_is_refused_while_the_cluster_cannot_be_asked(admin: Admin, kit:
     assert tree(admin.state) == before
 
 
+def hold(admin: Admin, count: int) -> None:
+    """Write what the site's legal hold says, and a site file that asks it."""
+    said = admin.folder / "hold.json"
+    said.write_text(f'{{"active_holds": {count}}}')
+    said.chmod(0o644)
+    asked = f'{{ file = "{said}", max_age_seconds = 600, pass_when = {{ field = "active_holds", equals = 0 }} }}'
+    admin.write_site()
+    with admin.site.open("a") as file:
+        file.write(f"[compliance]\nlegal_hold = {asked}\naudit_export = {asked}\n")
+
+
+def test_install_is_postponed_while_a_legal_hold_runs_and_changes_nothing(admin: Admin, kit: Path) -> None:
+    hold(admin, 1)
+    before = tree(admin.state)
+
+    answer = admin.type("install", kit, "--yes")
+
+    assert (answer.status, answer.result["reference"]) == (41, "compliance-lock")
+    assert (answer.result["probe"], answer.result["found"]) == ("legal_hold", 1)
+    assert tree(admin.state) == before
+    assert admin.type("plan", kit).result["gates"]["compliance"].startswith("refused")
+
+
+def test_install_goes_on_to_the_next_gate_when_no_hold_runs(admin: Admin, kit: Path) -> None:
+    hold(admin, 0)
+
+    answer = admin.type("install", kit, "--yes", "--wait", "1m")
+
+    assert answer.result["reference"] == "cluster-unreachable"
+
+
 # Status and journal
 
 

@@ -465,6 +465,38 @@ def test_host_key_that_is_none_is_refused(host_key: str) -> None:
     assert refused(by_ssh(host_key=host_key)).exit_status == 2
 
 
+# ---- compliance
+
+
+def with_probe(probe: str) -> str:
+    passes = 'pass_when = { field = "running", equals = 0 }'
+    audit = f'audit_export = {{ command = ["/bin/audit"], {passes} }}'
+    return SITE + f"\n[compliance]\nlegal_hold = {{ {probe}{passes} }}\n{audit}\n"
+
+
+def test_probe_by_http_may_be_connected_to() -> None:
+    site = parse(with_probe('http = "https://hold.site.local/legal-hold", '))
+
+    assert ("hold.site.local", 443) in site.allowed_endpoints()
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [
+        "",
+        'http = "https://hold.site.local/", command = ["/bin/hold"], ',
+        'http = "http://hold.site.local/legal-hold", ',
+        'http = "https://user:secret@hold.site.local/", ',
+        'http = "ftp://hold.site.local/", ',
+        'file = "/run/hold.json", ',
+        'command = ["/bin/hold"], max_age_seconds = 5, ',
+        'file = "hold.json", max_age_seconds = 5, ',
+    ],
+)
+def test_probe_that_could_be_answered_by_anybody_or_nobody_is_refused(probe: str) -> None:
+    assert refused(with_probe(probe)).reference == "site-bad-value"
+
+
 # ---- tier before everything else
 
 
