@@ -17,6 +17,7 @@ from tuf.api.metadata import Metadata, Root
 
 from teraferry.bundles.errors import UsageError
 from teraferry.bundles.manifest import Product
+from teraferry.keys.evidence import encode_root_evidence
 from teraferry.keys.may_sign import require_bound_to_token
 from teraferry.keys.root_draft import DESK, RELEASE, ROOT, RoleDraft, RootDraft, compose_root, require_sound_draft
 from teraferry.keys.signers import KeyRing, KeySigner
@@ -81,7 +82,7 @@ def init_trust(folder: TrustFolder, plan: TrustPlan, ring: KeyRing, *, now: date
         production=plan.production,
         names={signer.key.keyid: signer.evidence.where for signer in (*roots, *releases, desk)},
     )
-    folder.create(made, state)
+    folder.create(made, state, encode_root_evidence([*roots, *releases, desk], made, now=now))
     return made
 
 

@@ -1,4 +1,4 @@
-"""``metadata/evidence/<keyid8>.json``: what a signer's token said of its key, for an auditor.
+"""What a signer's token said of its key, for an auditor: beside a kit's metadata, and beside each root.
 
 Signed by the same key, so that nobody else can have written it. It decides nothing at a site:
 the flags are the module's claim, and PKCS#11 2.40 knows no proof of them.
@@ -7,6 +7,7 @@ the flags are the module's claim, and PKCS#11 2.40 knows no proof of them.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -20,6 +21,7 @@ from teraferry.bundles.index import SignedBundle
 from teraferry.bundles.model import Model
 from teraferry.keys.signers import KeySigner, SignerEvidence
 from teraferry.keys.strict_json import parse_strict_object, unreadable
+from teraferry.keys.tuf_metadata import Metadata, Root, fingerprint_of, product_of
 
 
 class EvidenceFacts(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -39,17 +41,30 @@ class EvidenceFacts(Model, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 def encode_evidence(signer: KeySigner, bundle: SignedBundle, *, now: datetime) -> bytes:
     """Return the evidence of ``signer`` signing ``bundle``, with its signature over the canonical form."""
+    about = {"_type": "evidence", "product": bundle.product, "version": bundle.version, "bundle": bundle.digest}
+    return _encode(signer, about, now=now)
+
+
+def encode_root_evidence(signers: Sequence[KeySigner], root: Metadata[Root], *, now: datetime) -> dict[str, bytes]:
+    """Return the evidence of everybody who took part in making ``root``, by key id."""
+    about = {
+        "_type": "root-evidence",
+        "product": product_of(root.signed),
+        "root": root.signed.version,
+        "fingerprint": fingerprint_of(root),
+    }
+    return {signer.key.keyid: _encode(signer, about, now=now) for signer in signers}
+
+
+def _encode(signer: KeySigner, about: Mapping[str, object], *, now: datetime) -> bytes:
     evidence = signer.evidence
     signed = {
-        "_type": "evidence",
+        **about,
         "format": 1,
         "key_id": signer.key.keyid,
         "kind": evidence.kind,
         "facts": dict(evidence.facts),
         "flags": dict(evidence.flags),
-        "product": bundle.product,
-        "version": bundle.version,
-        "bundle": bundle.digest,
         "signed_at": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     signature = signer.sign_metadata(str(encode_canonical(signed)).encode("utf-8"))

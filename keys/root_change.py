@@ -18,11 +18,11 @@ from tuf.api.metadata import Metadata, Root
 
 from teraferry.bundles.errors import BuildError, Fact, UsageError
 from teraferry.keys.ceremony import require_able
-from teraferry.keys.root_chain import follow_roots
+from teraferry.keys.evidence import encode_root_evidence
 from teraferry.keys.root_draft import ROOT, NamedKey, RoleDraft, RootDraft, compose_root, draft_of, require_sound_draft
 from teraferry.keys.signers import KeyRing
 from teraferry.keys.threshold import distinct_signers, is_enough, missing_families
-from teraferry.keys.trust import verify_pinned_root
+from teraferry.keys.trust import verify_roots
 from teraferry.keys.trust_folder import NEWEST_POSSIBLE_ROOT, TrustFolder
 from teraferry.keys.tuf_metadata import materials_of, signed_bytes
 
@@ -76,10 +76,11 @@ def change_root(
     with folder.locked():
         state = folder.load_state()
         roots = folder.load_roots()
-        old = _verified_chain(roots)  # (1)
+        old = verify_roots(list(roots.values()))[-1]  # (1)
         signers = [ring.open(uri) for uri in root_keys]
         joining = None if change is None or change.add is None else ring.open(change.add)
-        for signer in (*signers, *([joining] if joining else [])):
+        present = [*signers, *([joining] if joining else [])]
+        for signer in present:
             require_able(signer, production=state.production)  # (2)
         draft = draft_of(old.signed)
         if change is not None:
@@ -91,8 +92,8 @@ def change_root(
         require_signers(successor, [signer.key for signer in signers])  # (4)
         for signer in signers:
             successor.new.signatures[signer.key.keyid] = signer.sign_metadata(signed_bytes(successor.new))
-        _verified_chain({**roots, successor.new.signed.version: successor.new.to_bytes()})  # (5)
-        folder.publish(successor.new)
+        verify_roots([*roots.values(), successor.new.to_bytes()])  # (5)
+        folder.publish(successor.new, encode_root_evidence(present, successor.new, now=now))
         return successor.new
 
 
@@ -159,12 +160,6 @@ def require_signers(successor: RootSuccessor, keys: Sequence[Key]) -> None:
             exit_status=31,
             facts=facts,
         )
-
-
-def _verified_chain(roots: dict[int, bytes]) -> Metadata[Root]:
-    """Return the newest root, as a site that pinned root 1 follows to it."""
-    newest, _ = follow_roots(roots, verify_pinned_root(roots[1]), roots[1])
-    return newest
 
 
 def _find(role: RoleDraft, typed: str, *, word: str) -> NamedKey:

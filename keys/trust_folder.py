@@ -1,8 +1,9 @@
 """The trust folder: what the connected side keeps between two signings. Never a private key.
 
 ``N.root.json`` every root there ever was; ``keys/<keyid8>.pem`` the newest root's public keys, to print and hand on;
-``trust.json`` the counter that metadata versions come from, and each release's ordinal. Both
-only ever rise: a number given twice would let an old kit pass for a new one.
+``evidence/N/`` what the tokens that made root N said of their keys; ``trust.json`` the counter that metadata
+versions come from, and each release's ordinal. Both only ever rise: a number given twice would let an old
+kit pass for a new one.
 """
 
 from __future__ import annotations
@@ -134,18 +135,18 @@ class TrustFolder:
         """Return the newest root."""
         return verify_pinned_root(list(self.load_roots().values())[-1])
 
-    def create(self, root: Metadata[Root], state: TrustState) -> None:
+    def create(self, root: Metadata[Root], state: TrustState, evidence: Mapping[str, bytes]) -> None:
         """Write a new trust folder; ``trust.json`` last, since a folder is one only with it.
 
         Raises:
             UsageError: ``trust-folder-exists``, 2.
         """
         self.require_new()
-        self._write_root(root)
+        self._write_root(root, evidence)
         self.store_state(state)
         sync_directory(self.path)
 
-    def publish(self, root: Metadata[Root]) -> None:
+    def publish(self, root: Metadata[Root], evidence: Mapping[str, bytes]) -> None:
         """Add the successor of the newest root; from here on it counts. Call it under ``locked``.
 
         The root's own file comes between the new public keys and the removal of the old ones: after a crash
@@ -156,14 +157,18 @@ class TrustFolder:
         """
         if root.signed.version in self.load_roots():
             raise self._damaged(f"{layout.root_name(root.signed.version)} is there already")
-        self._write_root(root)
+        self._write_root(root, evidence)
         wanted = {_pem_name(key) for key in root.signed.keys.values()}
         for path in (self.path / KEYS_DIR).glob("*.pem"):
             if path.name not in wanted:
                 path.unlink()
         sync_directory(self.path / KEYS_DIR)
 
-    def _write_root(self, root: Metadata[Root]) -> None:
+    def _write_root(self, root: Metadata[Root], evidence: Mapping[str, bytes]) -> None:
+        folder = self.path / layout.EVIDENCE_DIR / str(root.signed.version)
+        folder.mkdir(parents=True, exist_ok=True)
+        for key_id, content in evidence.items():
+            write_durably(folder / layout.evidence_name(key_id), content)
         keys = self.path / KEYS_DIR
         keys.mkdir(parents=True, exist_ok=True)
         for key in root.signed.keys.values():

@@ -7,12 +7,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from securesystemslib.formats import encode_canonical
+from securesystemslib.signer import Signature
 from tuf.api.metadata import Metadata, Root
 
 from teraferry.bundles.errors import BuildError, TeraFerryError, TrustError
 from teraferry.bundles.limits import MAX_ROOT_ROTATIONS
 from teraferry.keys.root_change import RoleChange
-from teraferry.keys.tuf_metadata import materials_of, signed_bytes
+from teraferry.keys.tuf_metadata import fingerprint_of, materials_of, signed_bytes
 from tests.lab.house import NOW, House
 
 
@@ -240,6 +242,25 @@ def test_a_folder_goes_as_far_as_a_site_follows_and_no_further(house: House) -> 
 
     assert house.judge(kit).root_version == MAX_ROOT_ROTATIONS + 1
     assert (error.exit_status, error.reference) == (31, "root-rotations-exhausted")
+
+
+def test_everybody_who_made_a_root_leaves_signed_evidence_beside_it(house: House) -> None:
+    house.add_key("release-new")
+    root = house.change(RoleChange("release", add=house.uris["release-new"]), "root-1", "root-3")
+    fingerprint = fingerprint_of(house.trust.load_root())
+
+    folder = house.folder / "trust" / "evidence"
+    founders = {key_id[:8] for key_id in Metadata[Root].from_bytes(house.root).signed.keys}
+    assert {path.stem for path in (folder / "1").iterdir()} == founders
+    documents = [json.loads(path.read_bytes()) for path in (folder / "2").iterdir()]
+    assert {one["signed"]["key_id"] for one in documents} == {
+        house.key_id(name) for name in ("root-1", "root-3", "release-new")
+    }
+    for one in documents:
+        key = root.keys[one["signed"]["key_id"]]
+        payload = str(encode_canonical(one["signed"])).encode()
+        key.verify_signature(Signature(key.keyid, one["signature"]), payload)
+        assert (one["signed"]["root"], one["signed"]["fingerprint"]) == (2, fingerprint)
 
 
 def test_rules_of_the_folder_stay_what_they_were(house: House) -> None:
