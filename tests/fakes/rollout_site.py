@@ -20,6 +20,7 @@ from teraferry.installer.adapters.cluster.seaweedfs_placement import (
     Placement,
     plan_copies,
     plan_drops,
+    plan_sweep,
     plan_volume_moves,
 )
 from teraferry.installer.ports import ClusterObservation, ReplicatedVolume, StripeGroup
@@ -103,10 +104,9 @@ class World:
         self.disks[address].add(held)
         self.on_line[address].add(held)
 
-    def drop(self, address: str, held: tuple[int, int]) -> None:
+    def take_off_line(self, address: str, held: tuple[int, int]) -> None:
         self.on_line[address].discard(held)
-        self.disks[address].discard(held)
-        self.watch(f"{held} dropped from {address}")
+        self.watch(f"{held} off line on {address}")
 
     def leave(self, address: str) -> None:
         self.present.discard(address)
@@ -189,11 +189,15 @@ class Hands:
 
 
 class SiteCluster(Hands):
-    """``Cluster``: which nodes it drained is forgotten with the process, as in the real one."""
+    """``Cluster``: which nodes it drained is forgotten with the process, as in the real one.
+
+    As there, a copy is a file before it is on line, and is off line before its file goes.
+    """
 
     def __init__(self, world: World, life: Life) -> None:
         super().__init__(world, life)
         self._drained: list[str] = []
+        self._swept = False
 
     def observe(self) -> ClusterObservation:
         self.reach("observe")
@@ -207,6 +211,8 @@ class SiteCluster(Hands):
         placement = world.placement()
         for move in plan_copies(placement, node):
             for shard in sorted(move.shards):
+                world.disks[move.server].add((move.volume, shard))
+                self.reach(f"drain {node}: file of {move.volume}.{shard}")
                 world.put(move.server, (move.volume, shard))
                 self.reach(f"drain {node}: copied {move.volume}.{shard}")
         for group, shards in placement.shards_on(node).items():
@@ -223,9 +229,16 @@ class SiteCluster(Hands):
 
     def rebalance(self, *, home: str = "") -> None:
         self.reach("rebalance: before")
-        for move in plan_drops(self.world.placement(), home=home or (self._drained[-1] if self._drained else "")):
+        home = home or (self._drained[-1] if self._drained else "")
+        if home and not self._swept:
+            for move in plan_sweep(self.world.placement(), home=home):
+                self.world.disks[move.server] -= {(move.volume, shard) for shard in move.shards}
+            self._swept = True
+        for move in plan_drops(self.world.placement(), home=home):
             for shard in sorted(move.shards):
-                self.world.drop(move.server, (move.volume, shard))
+                self.world.take_off_line(move.server, (move.volume, shard))
+                self.reach(f"rebalance: off line {move.volume}.{shard}")
+                self.world.disks[move.server].discard((move.volume, shard))
                 self.reach(f"rebalance: dropped {move.volume}.{shard}")
         for holders in self.world.volumes.values():
             on_line = holders & self.world.present

@@ -15,6 +15,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ import pytest
 
 from teraferry.bundles.errors import RefusedError
 from teraferry.installer.adapters.cluster import seaweedfs_pb2 as pb
+from teraferry.installer.adapters.cluster.seaweedfs_moving import copy_shards, drop_shards, take_off_line
+from teraferry.installer.adapters.cluster.seaweedfs_placement import Move, parse_placement
 from teraferry.installer.adapters.cluster.seaweedfs_rpc import MASTER, call
 from teraferry.installer.adapters.transport.command import CommandTransport
 from teraferry.installer.adapters.workload.binary import BinaryWorkload
@@ -181,6 +184,85 @@ def test_a_drain_that_was_killed_is_finished_by_the_next_run(
     wait_until(f"{address} in", lambda: address in cluster.observe().nodes)
     cluster_from_site(weed).rebalance()
     wait_until("a whole cluster", lambda: is_whole(weed, cluster))
+
+
+def restart(cluster: FromSite, service: Service, address: str) -> None:
+    service.stop()
+    service.start()
+    wait_until(f"{address} in", lambda: address in cluster.observe().nodes)
+
+
+def test_copies_that_a_killed_run_left_off_line_do_not_come_back(weed: WeedCluster) -> None:
+    cluster, site, home = cluster_from_site(weed), weed.lab.node("site"), weed.volume_address("vol-2")
+    before = cluster.observe().stripe_groups
+    cluster.drain(home)
+    restart(cluster, weed.volumes["vol-2"], home)
+    # So far comes a run that is killed after it took the copies off line and before it deleted their files.
+    copies = {
+        (server, group.id): held - now.holders[server]
+        for group, now in zip(cluster.observe().stripe_groups, before, strict=True)
+        for server, held in group.holders.items()
+    }
+    for (server, volume), shards in copies.items():
+        site.call(partial(take_off_line, server, volume, shards))
+    left = {server for (server, _), shards in copies.items() if shards}
+
+    cluster_from_site(weed).rebalance(home=home)
+
+    name = next(name for name in VOLUME_NODES if weed.volume_address(name) in left)
+    restart(cluster, weed.volumes[name], weed.volume_address(name))
+    wait_until("a whole cluster", lambda: is_whole(weed, cluster))
+    assert cluster.observe().stripe_groups == before
+
+
+def test_no_read_fails_when_a_node_is_drained_while_the_places_of_parity_shards_are_known_wrongly(
+    weed: WeedCluster,
+) -> None:
+    cluster, site, node = cluster_from_site(weed), weed.lab.node("site"), weed.volume_address("vol-1")
+    assert read_everywhere(weed) == []  # every server knows every place now
+    moved = 0
+    for group in cluster.observe().stripe_groups:
+        for shard in range(10, 14):
+            moved += site.call(partial(move_shard, weed, group.id, shard, away_from=node))
+    assert moved >= 2 * len(cluster.observe().stripe_groups)
+
+    cluster.drain(node)
+
+    assert read_everywhere(weed) == []
+    restart(cluster, weed.volumes["vol-1"], node)
+    cluster.rebalance()
+    wait_until("a whole cluster", lambda: is_whole(weed, cluster))
+
+
+def move_shard(weed: WeedCluster, volume: int, shard: int, *, away_from: str) -> int:
+    """Move one shard that ``away_from`` does not hold to another server, with no word to those that read it."""
+    placement = parse_placement(
+        call(weed.master_address, MASTER + "VolumeList", pb.VolumeListRequest(), pb.VolumeListResponse)
+    )
+    holders = placement.holders(volume)
+    (source,) = (server for server, held in holders.items() if shard in held)
+    if source == away_from:
+        return 0
+    target = min(holders.keys() - {source, away_from}, key=lambda server: len(holders[server]))
+    copy_shards(placement, Move(volume, target, source, frozenset({shard})))
+    drop_shards(placement, Move(volume, source, target, frozenset({shard})))
+    return 1
+
+
+def read_everywhere(weed: WeedCluster) -> list[str]:
+    """Read every object from every server that has shards of its volume; return what failed."""
+    script = f"""
+        import json, pathlib
+        from tests.lab.clients import Failed, locations, request
+        for each in json.loads(pathlib.Path({str(weed.lab.folder / "objects.json")!r}).read_text()):
+            for place in locations({weed.master_address!r}, each["fid"].partition(",")[0]):
+                try:
+                    request(place, "GET", "/" + each["fid"])
+                except Failed as error:
+                    print(error)
+    """
+    argv = ["env", "-C", str(REPOSITORY), sys.executable, "-c", textwrap.dedent(script)]
+    return weed.lab.node("site").run(*argv, timeout_seconds=120).stdout.decode().splitlines()
 
 
 def test_a_service_outlives_the_command_that_started_it_and_is_nobody_s_child(weed: WeedCluster) -> None:

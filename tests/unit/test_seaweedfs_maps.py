@@ -7,6 +7,7 @@ import pytest
 from teraferry.installer.adapters.cluster.seaweedfs_maps import (
     LARGE_BLOCK_BYTES,
     Needle,
+    one_at_a_time,
     one_needle_per_shard,
     parse_index,
     shard_of,
@@ -66,3 +67,10 @@ def test_shard_of_counts_rows_of_large_blocks_before_small_ones(
 def test_one_needle_per_shard_takes_the_smallest_that_begins_there() -> None:
     needles = [Needle(1, 0, 900), Needle(2, 1000, 100), Needle(3, MIB, 50)]
     assert one_needle_per_shard(needles, 2 * MIB, data_shards=10, block_bytes=MIB) == {0: 2, 1: 3}
+
+
+def test_one_at_a_time_takes_the_data_shards_that_have_an_object_by_turns() -> None:
+    shards = {1: frozenset({0, 5, 10}), 2: frozenset({10, 13}), 3: frozenset({4, 7})}
+    objects = {1: {0: 70, 5: 75, 6: 76}, 2: {0: 80}, 3: {7: 97}}
+    assert one_at_a_time(shards, objects) == [{1: 0, 3: 7}, {1: 5}]
+    assert one_at_a_time({}, {}) == []

@@ -12,6 +12,7 @@ from teraferry.installer.adapters.cluster.seaweedfs_placement import (
     parse_placement,
     plan_copies,
     plan_drops,
+    plan_sweep,
     plan_volume_moves,
 )
 
@@ -94,6 +95,20 @@ def test_plan_drops_without_a_home_leaves_one_of_each_and_no_server_with_too_man
 
 def test_plan_drops_of_a_whole_cluster_is_empty() -> None:
     assert plan_drops(placement({7: SPREAD}), home="a:1") == []
+
+
+def test_plan_sweep_names_what_is_on_line_elsewhere_only() -> None:
+    lost = {**SPREAD, "b": [1, 7], "f": [5, 11]}
+    swept = {move.server: move.shards for move in plan_sweep(placement({7: lost}), home="a:1")}
+    assert set(swept) == {f"{name}:1" for name in "bcdef"}
+    assert swept["b:1"] == frozenset(range(13)) - {1, 7}
+    assert all(13 not in shards for shards in swept.values())
+
+
+def test_plan_sweep_leaves_a_shard_alone_whose_one_server_it_asks() -> None:
+    doubled = {**SPREAD, "c": [2, 8, 0]}
+    swept = {move.server: move.shards for move in plan_sweep(placement({7: doubled}), home="a:1")}
+    assert not swept["c:1"] & {0, 2, 8}
 
 
 def test_plan_volume_moves_keeps_copies_on_different_racks() -> None:

@@ -16,18 +16,20 @@ runs under the storage's own lock, renewed while we live; 10 s after our death i
 from __future__ import annotations
 
 import http.client
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 from teraferry.bundles.system.clock import monotonic_seconds, sleep_seconds
 from teraferry.installer.adapters.cluster import seaweedfs_maps as maps
 from teraferry.installer.adapters.cluster import seaweedfs_moving as moving
+from teraferry.installer.adapters.cluster import seaweedfs_renewing as renewing
 from teraferry.installer.adapters.cluster.seaweedfs_placement import (
     Placement,
     parse_placement,
     plan_copies,
     plan_drops,
+    plan_sweep,
     plan_volume_moves,
 )
 from teraferry.installer.adapters.cluster.seaweedfs_rpc import AdminLock, CallFailedError, call_leader
@@ -69,6 +71,7 @@ class SeaweedfsCluster:
         self._weed = weed
         self._lock_wait_seconds = lock_wait_seconds
         self._drained: list[str] = []  # by this process, oldest first
+        self._swept = False
         self._settled_at = monotonic_seconds() + maps.SETTLE_SECONDS  # shards may have moved just before us
 
     def observe(self) -> ClusterObservation:
@@ -83,10 +86,7 @@ class SeaweedfsCluster:
                 ``cluster-unreachable`` or ``cannot-tell``; 40.
         """
         with self._lock() as lock:
-            self._move_volumes(node, lock)
-            self._drained = [*(name for name in self._drained if name != node), node]
-            self._move_shards(node, lock)
-            self._move_volumes(node, lock)
+            moving.persist(partial(self._drain, node, lock), pause=partial(self._pause, lock))
 
     def leave(self, node: str) -> None:
         """Take ``node`` out of the master's answers. Not revocable but by a restart. Idempotent."""
@@ -107,12 +107,7 @@ class SeaweedfsCluster:
         """
         home = home or (self._drained[-1] if self._drained else "")
         with self._lock() as lock:
-            placement = self._placement()
-            for move in plan_drops(placement, home=home):
-                lock.require_held()
-                moving.drop_shards(placement, move)
-            self._wait_for("one of each shard", lambda now: not plan_drops(now, home=home))
-        self._settled_at = monotonic_seconds() + maps.SETTLE_SECONDS
+            moving.persist(partial(self._bring_home, home, lock), pause=partial(self._pause, lock))
         if _odd_copies(self._placement()):
             self._repair_replication()
 
@@ -127,6 +122,25 @@ class SeaweedfsCluster:
             return False
         finally:
             connection.close()
+
+    def _drain(self, node: str, lock: AdminLock) -> None:
+        self._move_volumes(node, lock)
+        self._drained = [*(name for name in self._drained if name != node), node]
+        self._move_shards(node, lock)
+        self._move_volumes(node, lock)
+
+    def _bring_home(self, home: str, lock: AdminLock) -> None:
+        """Keep one of each shard, and delete what a process before this one left off line; see ``plan_sweep``."""
+        placement = self._placement()
+        if home and not self._swept:
+            lock.require_held()
+            moving.sweep_shards(placement, plan_sweep(placement, home=home))
+            self._swept = True
+        for move in plan_drops(placement, home=home):
+            lock.require_held()
+            moving.drop_shards(placement, move)
+            self._settled_at = monotonic_seconds() + maps.SETTLE_SECONDS
+        self._wait_for("one of each shard", lambda now: not plan_drops(now, home=home))
 
     def _move_volumes(self, node: str, lock: AdminLock) -> None:
         """Move the normal volumes off ``node``.
@@ -156,23 +170,42 @@ class SeaweedfsCluster:
         )
 
     def _move_shards(self, node: str, lock: AdminLock) -> None:
-        """Put the shards of ``node`` on line elsewhere, then take them off line there; the files stay."""
+        """Put the shards of ``node`` on line elsewhere, then take them off line there; the files stay.
+
+        The order is what keeps every server able to find ten shards: ``seaweedfs_maps``.
+        """
         placement = self._placement()
         if not placement.shards_on(node):
             return
-        # Any map fetched while shards were moving is old enough after this to be fetched again.
-        while monotonic_seconds() < self._settled_at:
-            lock.require_held()
-            sleep_seconds(0.25)
-        moving.renew_maps(placement, node)
         for move in plan_copies(placement, node):
             lock.require_held()
             moving.copy_shards(placement, move)
         self._wait_for(f"shards of {node} on other nodes", lambda now: not now.only_on(node))
-        for volume, shards in placement.shards_on(node).items():
+        while monotonic_seconds() < self._settled_at:
             lock.require_held()
-            moving.take_off_line(node, volume, shards)
-        self._wait_for(f"shards of {node} off line", lambda now: not now.shards_on(node))
+            sleep_seconds(0.25)
+        placement = self._placement()
+        objects = renewing.objects_of(placement, node)
+        renewing.renew_maps(placement, objects, node=node)
+        for turn in maps.one_at_a_time(placement.shards_on(node), objects):
+            self._take_off_line(node, {volume: frozenset({shard}) for volume, shard in turn.items()}, lock)
+            moved = {volume: {shard: objects[volume][shard]} for volume, shard in turn.items()}
+            renewing.renew_maps(self._placement(), moved, node=node)
+        self._take_off_line(node, self._placement().shards_on(node), lock)
+
+    def _take_off_line(self, node: str, shards: Mapping[int, frozenset[int]], lock: AdminLock) -> None:
+        for volume, each in shards.items():
+            lock.require_held()
+            moving.take_off_line(node, volume, each)
+        self._settled_at = monotonic_seconds() + maps.SETTLE_SECONDS
+        self._wait_for(
+            f"shards of {node} off line",
+            lambda now: not any(each & now.shards_on(node).get(volume, frozenset()) for volume, each in shards.items()),
+        )
+
+    def _pause(self, lock: AdminLock) -> None:
+        lock.require_held()
+        sleep_seconds(maps.SETTLE_SECONDS)
 
     def _repair_replication(self) -> None:
         """Let ``weed shell`` bring every normal volume to its number of copies; it takes the lock itself.

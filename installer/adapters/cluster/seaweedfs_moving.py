@@ -6,12 +6,11 @@ one by one so that each can be looked for afterwards. None decides; ``seaweedfs_
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from teraferry.bundles.errors import Fact, RefusedError
 from teraferry.bundles.system.clock import sleep_seconds
-from teraferry.installer.adapters.cluster import seaweedfs_maps as maps
 from teraferry.installer.adapters.cluster.seaweedfs_placement import Move, Placement
 from teraferry.installer.adapters.cluster.seaweedfs_rpc import (
     VOLUME_SERVER,
@@ -19,7 +18,6 @@ from teraferry.installer.adapters.cluster.seaweedfs_rpc import (
     CallFailedError,
     call,
     call_all,
-    fetch_file,
     stream_to_end,
 )
 
@@ -36,10 +34,10 @@ IN_FLIGHT_SECONDS: Final = 0.5
 """A write that was let in before the volume became read-only is through by then; sizes prove it."""
 
 COPY_ATTEMPTS: Final = 3
-READS_AT_ONCE: Final = 8
+SWEEPS_AT_ONCE: Final = 8
 
-RENEWALS: Final = 3
-"""Rounds of reading before a map that stays wrong is given up."""
+ATTEMPTS: Final = 6
+WORTH_ANOTHER_TRY: Final = frozenset({"cannot-drain", "cannot-tell"})
 
 AND_AGAIN = "then type the same command again; it goes on from here."
 
@@ -53,6 +51,27 @@ def cannot_tell(found: str, expected: str) -> RefusedError:
     """Return the refusal for what could not be observed."""
     hint = "See the logs of the master and that volume server, then type the same command again."
     return refuse("cannot-tell", f"{found}, expected {expected}", hint=hint)
+
+
+def persist(act: Callable[[], None], *, pause: Callable[[], None]) -> None:
+    """Do what may be repeated, up to ``ATTEMPTS`` times while servers do not obey or cannot tell.
+
+    A map that a read proved wrong is looked up anew within seconds, and so ends a copy that a killed run had begun.
+    An install with nodes before and behind it shall not end for what a minute of waiting mends.
+
+    Raises:
+        RefusedError: What the last attempt raised, or at once what is not worth another.
+    """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            act()
+        except RefusedError as refused:
+            if refused.reference not in WORTH_ANOTHER_TRY:
+                raise
+        else:
+            return
+        pause()
+    act()
 
 
 def change(server: str, method: str, request: Message, *, seconds: float = CHANGE_SECONDS) -> None:
@@ -106,8 +125,8 @@ def drop_shards(placement: Placement, move: Move) -> None:
     from teraferry.installer.adapters.cluster import seaweedfs_pb2 as pb
 
     here, there = (
-        {each.shard_id: each.size for each in _info(server, move.volume).ec_shard_infos if each.shard_id in move.shards}
-        for server in (move.server, move.other)
+        {shard.shard_id: shard.size for shard in told.ec_shard_infos if shard.shard_id in move.shards}
+        for told in (info_of(server, move.volume) for server in (move.server, move.other))
     )
     if here != there:
         raise refuse(
@@ -123,6 +142,34 @@ def drop_shards(placement: Placement, move: Move) -> None:
         volume_id=move.volume, collection=placement.collections[move.volume], shard_ids=sorted(move.shards)
     )
     change(move.server, "VolumeEcShardsDelete", request)
+
+
+def sweep_shards(placement: Placement, leftovers: Sequence[Move]) -> None:
+    """Delete shard files that a killed run left off line on servers.
+
+    Raises:
+        RefusedError: ``cannot-drain``, 40.
+    """
+    from teraferry.installer.adapters.cluster import seaweedfs_pb2 as pb
+
+    calls = [
+        Call(
+            move.server,
+            VOLUME_SERVER + "VolumeEcShardsDelete",
+            pb.VolumeEcShardsDeleteRequest(
+                volume_id=move.volume, collection=placement.collections[move.volume], shard_ids=sorted(move.shards)
+            ),
+        )
+        for move in leftovers
+    ]
+    if failed := call_all(calls, at_once=SWEEPS_AT_ONCE):
+        raise refuse(
+            "cannot-drain",
+            f"{len(failed)} of {len(calls)} servers did not delete copies left by a killed run ({failed[0]}),"
+            " expected them to",
+            hint=f"See the volume server's log there, {AND_AGAIN}",
+            failed=len(failed),
+        )
 
 
 def move_volume(move: Move, *, volume_bytes: int, has_copy: bool) -> None:
@@ -169,70 +216,12 @@ def move_volume(move: Move, *, volume_bytes: int, has_copy: bool) -> None:
     )
 
 
-def renew_maps(placement: Placement, node: str) -> None:
-    """Make every server's map of the volumes on ``node`` right; see ``seaweedfs_maps``.
+def info_of(server: str, volume: int) -> pb.VolumeEcShardsInfoResponse:
+    """Return what ``server`` says about a volume and its shards there.
 
     Raises:
-        RefusedError: ``cannot-drain`` when a shard cannot be read, or ``cannot-tell``; 40.
+        RefusedError: ``cannot-tell``, 40.
     """
-    from teraferry.installer.adapters.cluster import seaweedfs_pb2 as pb
-
-    reads = [
-        Call(
-            server,
-            VOLUME_SERVER + "VolumeNeedleStatus",
-            pb.VolumeNeedleStatusRequest(volume_id=volume, needle_id=needle),
-        )
-        for volume in placement.shards_on(node)
-        for shard, needle in _needles(placement, volume).items()
-        for server, held in placement.holders(volume).items()
-        if shard not in held
-    ]
-    failed: list[str] = []
-    for earlier_rounds in range(RENEWALS):
-        if earlier_rounds:
-            # A server that forgot too many places looks them up again, but not before this.
-            sleep_seconds(maps.SETTLE_SECONDS)
-        # A read may fail here, once a map: that is the error a client would have met.
-        call_all(reads, at_once=READS_AT_ONCE)
-        failed = call_all(reads, at_once=READS_AT_ONCE)
-        if not failed:
-            return
-    raise refuse(
-        "cannot-drain",
-        f"node {node}: {len(failed)} of {len(reads)} reads failed ({failed[0]}), expected none to",
-        hint=f"Run `ec.scrub` in `weed shell`, repair what it names, {AND_AGAIN}",
-        node=node,
-        failed_reads=len(failed),
-    )
-
-
-def _needles(placement: Placement, volume: int) -> dict[int, int]:
-    from teraferry.installer.adapters.cluster import seaweedfs_pb2 as pb
-
-    server = min(placement.holders(volume))
-    told = _info(server, volume)
-    request = pb.CopyFileRequest(
-        volume_id=volume,
-        ext=".ecx",
-        collection=placement.collections[volume],
-        is_ec_volume=True,
-        compaction_revision=2**32 - 1,
-        stop_offset=2**62,
-    )
-    try:
-        index = fetch_file(server, request, seconds=CHANGE_SECONDS)
-    except CallFailedError as error:
-        raise cannot_tell(f"volume {volume}: {error}", "its index") from error
-    return maps.one_needle_per_shard(
-        maps.parse_index(index),
-        told.volume_size,
-        data_shards=told.ec_shard_config.data_shards,
-        block_bytes=told.ec_shard_config.block_size or maps.SMALL_BLOCK_BYTES,
-    )
-
-
-def _info(server: str, volume: int) -> pb.VolumeEcShardsInfoResponse:
     from teraferry.installer.adapters.cluster import seaweedfs_pb2 as pb
 
     request = pb.VolumeEcShardsInfoRequest(volume_id=volume)

@@ -213,6 +213,21 @@ def plan_drops(placement: Placement, *, home: str) -> list[Move]:
     return moves
 
 
+def plan_sweep(placement: Placement, *, home: str) -> list[Move]:
+    """Say which shard files may lie on servers where nobody serves them: those of shards on line elsewhere.
+
+    Not on ``home``: a node that was drained keeps its own files, off line, until it restarts.
+    """
+    sweeps = []
+    for group in placement.observation.stripe_groups:
+        for server in sorted(placement.observation.nodes - {home}):
+            here = group.holders.get(server, frozenset())
+            elsewhere = frozenset().union(*(held for other, held in group.holders.items() if other != server))
+            if left := elsewhere - here:
+                sweeps.append(Move(group.id, server, home, left))
+    return sweeps
+
+
 def _shards(part: pb.VolumeEcShardInformationMessage) -> frozenset[int]:
     if part.ec_index_bits >> (DATA_SHARDS + PARITY_SHARDS):
         raise RefusedError(
