@@ -1,14 +1,19 @@
-"""One install on one real cluster, killed 26 times with SIGKILL and typed again each time: it ends well.
+"""One install on one real cluster, killed 24 times with SIGKILL and typed again each time: it ends well.
 
-The kill points lie in every part of an install: verify, load, staging, and each kind of step. Two
-of them wait for the cluster itself: shards on two nodes at once, a node just emptied. Only the
-installer is killed; what it had running on the nodes lives on and meets the next installer.
+The kill points lie in every part of an install: verify, load, staging, and each kind of step. Four
+of them wait for the cluster itself: shards on two nodes at once, a node that begins to be emptied,
+one just emptied. Only the installer is killed; what it had running on the nodes lives on and meets
+the next installer. Clients read, write and count shards all the while, and none may see an error.
+
+With ``TERAFERRY_KILL_SEED`` set, the 40 kill points are moments drawn at random: ``scripts/prove kills``.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import queue
+import random
 import signal
 import subprocess
 import threading
@@ -29,27 +34,36 @@ from teraferry.installer.rollout.gates import judge_health
 from tests.e2e.room import SOURCE, build_kit
 from tests.lab.clients import load_objects
 from tests.lab.rollable import cluster_from_site
-from tests.lab.secops import Answer, Secops
+from tests.lab.secops import Answer, Secops, parse_answer
 from tests.lab.site import SITE_FILE, LabSite
 from tests.lab.watchers import Watchers
 from tests.lab.weed import weed_binary
 
-pytestmark = [pytest.mark.real, pytest.mark.prove, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
 OLD_WEED, NEW_WEED = "4.47", "4.48"
-Holds = Callable[[ClusterObservation], bool]
+SEED, REPORT = "TERAFERRY_KILL_SEED", "TERAFERRY_KILL_REPORT"
+RANDOM_POINTS = 40
+RANDOM_SECONDS = 20.0
+Holds = Callable[[ClusterObservation, ClusterObservation], bool]  # at first, now
 
-KNOWN_FAILED_READS = 3
-"""Not zero yet: docs/rollout.md, "Known limit". Seen in two runs of 26 kills: one read of 9,318 and one of 8,368."""
 
-
-def is_doubled(observation: ClusterObservation) -> bool:
+def is_doubled(first: ClusterObservation, now: ClusterObservation) -> bool:
     """Some shard is on line on two nodes: a drain or a rebalance is under way."""
-    return any(sum(map(len, group.holders.values())) > 14 for group in observation.stripe_groups)
+    return any(sum(map(len, group.holders.values())) > 14 for group in now.stripe_groups)
+
+
+def is_leaving(address: str) -> Holds:
+    """Its shards are being taken off line, or were."""
+    return lambda first, now: shards_on(now, address) < shards_on(first, address)
 
 
 def is_empty(address: str) -> Holds:
-    return lambda seen: not any(address in group.holders for group in seen.stripe_groups)
+    return lambda first, now: shards_on(now, address) == 0
+
+
+def shards_on(observation: ClusterObservation, address: str) -> int:
+    return sum(len(group.holders.get(address, ())) for group in observation.stripe_groups)
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,7 @@ class Point:
     after_seconds: float = 0.0
     when: Holds | None = None
 
-    def is_line(self, line: Mapping[str, Any]) -> bool:
+    def is_at(self, line: Mapping[str, Any]) -> bool:
         return all(line.get(name) == value for name, value in self.line.items())
 
 
@@ -76,6 +90,7 @@ POINTS = (
     Point({"event": "trusted"}),
     phase("verify"),
     phase("verify", 0.05),
+    phase("verify", 0.3),
     phase("check cluster health", 0.3),
     Point({"event": "gate"}),
     phase("load"),
@@ -83,23 +98,25 @@ POINTS = (
     step("stage_file vol-1 bin/weed"),
     phase("stage vol-1", 0.1),
     phase("stage vol-2", 0.4),
-    phase("stage core-filer", 0.05),
     step("check_cluster_health vol-1", 0.3),
-    phase("drain vol-1", 0.3),
     phase("drain vol-1", when=is_doubled),
     phase("patch vol-1", 0.05),
     phase("rejoin vol-2"),
     phase("rebalance after vol-2", 0.05),
+    phase("drain vol-3", when=is_leaving("10.77.0.13:8080")),
     phase("patch vol-3", 0.3),
     phase("drain vol-4", when=is_empty("10.77.0.14:8080")),
     phase("rejoin vol-4", 0.2),
     phase("patch vol-5", 0.15),
     phase("rebalance after vol-5", when=is_doubled),
-    step("check_cluster_health vol-6"),
     phase("rejoin vol-6", 0.05),
     phase("patch core-filer", 0.1),
-    step("wait_for_rebalance core-filer"),
 )
+
+
+def random_points(seed: str) -> tuple[Point, ...]:
+    draw = random.Random(seed)
+    return tuple(Point({}, draw.uniform(0.1, RANDOM_SECONDS)) for _ in range(RANDOM_POINTS))
 
 
 @pytest.fixture(scope="module")
@@ -117,13 +134,13 @@ def site(secops: Secops, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
 @pytest.fixture(scope="module")
 def kit(secops: Secops, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("killed-kit")
-    kit = build_kit(secops, folder, "4.9.0", program=weed_binary(NEW_WEED), layer_bytes=20_000_000)
+    kit = build_kit(secops, folder, "4.9.0", program=weed_binary(NEW_WEED), layer_bytes=5_000_000)
     secops.sign_fully(kit)
     return kit
 
 
-def install_until(site: LabSite, there: Path, point: Point) -> bytes:
-    """Type ``install`` and kill it at ``point``; returns its last line when it ended before that.
+def install_until(site: LabSite, there: Path, point: Point, first: ClusterObservation) -> Answer | None:
+    """Type ``install`` and kill it at ``point``; returns what it said when it ended before that.
 
     In the foreground: what is killed must be what does the work, not what follows it.
     """
@@ -131,62 +148,82 @@ def install_until(site: LabSite, there: Path, point: Point) -> bytes:
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    lines: queue.Queue[bytes | None] = queue.Queue()
+    coming: queue.Queue[bytes | None] = queue.Queue()
 
     def read() -> None:
         for line in process.stdout or ():
-            lines.put(line)
-        lines.put(None)
+            coming.put(line)
+        coming.put(None)
 
     reader = threading.Thread(target=read)
     reader.start()
-    last = b"nothing"
+    lines = []
     try:
-        while (line := lines.get(timeout=300)) is not None:
-            last = line
-            if line.startswith(b"{") and point.is_line(json.loads(line)):
+        while (line := coming.get(timeout=300)) is not None:
+            lines.append(line)
+            if line.startswith(b"{") and point.is_at(json.loads(line)):
                 time.sleep(point.after_seconds)
-                wait_for(site, point.when)
+                wait_for(site, point.when, first)
                 break
         was_alive = process.poll() is None and line is not None
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
         reader.join()
-    return b"" if was_alive else last
+    lines += [line for line in coming.queue if line is not None]
+    said = subprocess.CompletedProcess(command, process.returncode, b"".join(lines), b"")
+    return None if was_alive else parse_answer(said)
 
 
-def wait_for(site: LabSite, when: Holds | None) -> None:
+def wait_for(site: LabSite, when: Holds | None, first: ClusterObservation) -> None:
     cluster = cluster_from_site(site.cluster)
     give_up = time.monotonic() + 120
-    while when is not None and not when(cluster.observe()):
+    while when is not None and not when(first, cluster.observe()):
         assert time.monotonic() < give_up, "the cluster never looked so"
         time.sleep(0.02)
 
 
-def test_install_killed_26_times_on_a_real_cluster_ends_well(site: LabSite, kit: Path, tmp_path: Path) -> None:
+def test_install_killed_24_times_on_a_real_cluster_ends_well(site: LabSite, kit: Path, tmp_path: Path) -> None:
     objects = tmp_path / "objects.json"
     load_objects(site.cluster, objects)
     there = site.carry(kit)
-    began = time.monotonic()
+    first = cluster_from_site(site.cluster).observe()
+    seed = os.environ.get(SEED)
+    kills, began = 0, time.monotonic()
     with Watchers(site, objects, tmp_path / "watchers") as watchers:
-        for number, point in enumerate(POINTS, start=1):
-            ended = install_until(site, there, point)
-            assert not ended, f"it ended before kill point {number}, {point}: {ended!r}"
-            print(f"{time.monotonic() - began:4.0f} s: killed {number} at {point.line}", flush=True)
-        answer = site.type(*SOURCE, "install", str(there), "--yes")
+        for point in random_points(seed) if seed else POINTS:
+            ended = install_until(site, there, point, first)
+            if ended is not None:
+                assert seed and ended.status == 0, f"it ended before kill point {kills + 1}, {point}: {ended}"
+                break
+            kills += 1
+            print(f"{time.monotonic() - began:4.0f} s: killed {kills} at {point.line}", flush=True)
+        else:
+            ended = site.type(*SOURCE, "install", str(there), "--yes")
     print(f"ended after {time.monotonic() - began:.0f} s")
     seen = watchers.reports()
+    tell(kills, seen)
 
-    assert answer.status == 0, (answer.result, answer.stderr)
-    assert answer.result["resumed"] is True
+    assert ended.status == 0, (ended.result, ended.stderr)
+    assert ended.result["resumed"] is True
     require_signed_everywhere(site)
+    assert cluster_from_site(site.cluster).observe().stripe_groups == first.stripe_groups
     require_each_step_done_once(site)
-    assert seen["writer"]["failed"] == 0, seen["writer"]
-    assert seen["reader"]["failed"] <= KNOWN_FAILED_READS, seen["reader"]
-    assert seen["reader"]["ok"] > 0
+    for kind in seen:
+        assert seen[kind]["failed"] == 0, seen[kind]
+        assert seen[kind]["ok"] >= seen[kind]["seconds"], seen[kind]
     assert seen["sampler"].get("samples_with_missing", 0) == 0
-    assert seen["sampler"]["samples"] > 0
+
+
+def tell(kills: int, seen: Mapping[str, Mapping[str, Any]]) -> None:
+    """Say what the clients saw, also to who asked for it in a file."""
+    counts = {"kills": kills}
+    for kind, what in (("reader", "reads"), ("writer", "writes"), ("sampler", "samples")):
+        counts[what] = seen[kind]["ok"] + seen[kind]["failed"]
+        counts[f"failed {what}"] = seen[kind]["failed"]
+    print(json.dumps(counts), flush=True)
+    if REPORT in os.environ:
+        Path(os.environ[REPORT]).write_text(json.dumps(counts))
 
 
 def require_signed_everywhere(site: LabSite) -> None:
