@@ -51,8 +51,8 @@ def _init(folder: Path, *, json: bool, quiet: bool, **options: Any) -> int:
 
 
 def _init_result(folder: Path, options: Mapping[str, Any], console: Console) -> Mapping[str, object]:
-    from teraferry.builder.shown_root import shown_root
     from teraferry.keys.ceremony import TrustPlan, init_trust
+    from teraferry.keys.shown_root import shown_root
     from teraferry.keys.signers import KeyRing
     from teraferry.keys.trust_folder import TrustFolder
 
@@ -73,7 +73,7 @@ def _init_result(folder: Path, options: Mapping[str, Any], console: Console) -> 
 @click.argument("folder", metavar="DIR", type=_PATH)
 @output_options
 def _show(folder: Path, *, json: bool, quiet: bool) -> int:
-    from teraferry.builder.shown_root import shown_root
+    from teraferry.keys.shown_root import shown_root
     from teraferry.keys.trust_folder import TrustFolder
 
     console = Console.from_environment(json=json, quiet=quiet)

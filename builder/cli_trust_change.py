@@ -124,8 +124,8 @@ def _run(
 def _result(
     folder: Path, change: RoleChange | None, root_keys: Sequence[str], console: Console
 ) -> Mapping[str, object]:
-    from teraferry.builder.shown_root import shown_root
     from teraferry.keys.root_change import change_root
+    from teraferry.keys.shown_root import shown_root
     from teraferry.keys.signers import KeyRing
     from teraferry.keys.trust_folder import TrustFolder
 

@@ -79,6 +79,7 @@ def _install_here(
 ) -> Result:
     from teraferry.installer import install as service
     from teraferry.installer.rollout.plan import plan_rolling
+    from teraferry.installer.trust.accepted import accept_release
     from teraferry.installer.verify import require_blobs
 
     stop_requested = executor.stop_requests()
@@ -88,15 +89,16 @@ def _install_here(
         bundle = wiring.verify_or_hand_over(place, kit, console)
         made = plan_rolling(bundle.manifest, site)
         require_blobs(bundle, (target.digest for target in made.targets))
+        journal = place.journal()
         parts = service.InstallParts(
-            journal=place.journal(),
+            journal=journal,
             registry=wiring.make_registry(site),
             rolling=wiring.make_rolling(site, made, bundle.pieces, console, stop_requested=stop_requested),
             clock=now_utc,
             progress=console,
             jobs=wiring.LOAD_CONNECTIONS,
             check_registry=check_registry,
-            accept_trust=lambda: place.store().accept(bundle.release),
+            accept_trust=lambda: accept_release(bundle.release, store=place.store(), journal=journal, now=now_utc()),
             confirm=lambda shown: _confirm(shown, console, yes=yes),
             require_compliance=compliance,
             require_not_stopped=gates.require_not_stopped(stop_requested, changed=False),
@@ -119,16 +121,18 @@ def _install_here(
 @click.option("--check-registry", is_flag=True, help="Read every blob back from the registry and compare its digest.")
 def load(place: Place, console: CommandConsole, kit: Path, *, check_registry: bool) -> Result:
     from teraferry.installer import load as service
+    from teraferry.installer.trust.accepted import accept_release
 
     _, site = wiring.open_site(place, kit, console)
     with wiring.locked_site(place):
         bundle = wiring.verify_or_hand_over(place, kit, console)
+        journal = place.journal()
         report = service.load(
             bundle,
             wiring.make_registry(site),
-            journal=place.journal(),
+            journal=journal,
             clock=now_utc,
-            accept_trust=lambda: place.store().accept(bundle.release),
+            accept_trust=lambda: accept_release(bundle.release, store=place.store(), journal=journal, now=now_utc()),
             jobs=wiring.LOAD_CONNECTIONS,
             progress=console,
             check_registry=check_registry,
@@ -212,18 +216,31 @@ def trust_group() -> None:
 )
 @click.argument("root", type=click.Path(path_type=Path))
 @click.option("--fingerprint", required=True, help="64 hex digits, from the printed sheet.")
-def trust_pin(place: Place, console: CommandConsole, root: Path, fingerprint: str) -> Result:
-    from teraferry.installer.pin import pin_root
+@click.option("--replace", help="Fingerprint of the root that is pinned now and shall be trusted no longer.")
+@click.option("--sequence", type=click.IntRange(min=0), help="With --replace: where the new root's releases begin.")
+def trust_pin(
+    place: Place, console: CommandConsole, root: Path, fingerprint: str, *, replace: str | None, sequence: int | None
+) -> Result:
+    from teraferry.installer.trust.pin import Replacement, pin_root
 
+    if sequence is not None and replace is None:
+        raise UsageError(
+            "sequence-not-lower",
+            "trust pin: --sequence without --replace, expected both",
+            hint="Leave --sequence out: what this site accepted stays its floor.",
+        )
+    replacing = Replacement(replace, sequence) if replace is not None else None
     with site_lock(place.state):
-        return pin_root(root, fingerprint, store=place.store(), journal=place.journal(), now=now_utc())
+        return pin_root(
+            root, fingerprint, store=place.store(), journal=place.journal(), now=now_utc(), replacing=replacing
+        )
 
 
 @command("show", group=trust_group, help="Show the pinned root and the highest versions seen. Example: trust show")
 def trust_show(place: Place, console: CommandConsole) -> Result:
-    from teraferry.installer.pin import shown_trust
+    from teraferry.installer.trust.accepted import shown_trust
 
-    return shown_trust(place.store())
+    return shown_trust(place.store(), place.journal())
 
 
 def main() -> None:

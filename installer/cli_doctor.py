@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
-from teraferry.bundles.errors import RefusedError, TrustError, UsageError
+from teraferry.bundles.errors import RefusedError, TeraFerryError, TrustError, UsageError
 from teraferry.bundles.progress import Progress
 from teraferry.bundles.system.clock import now_utc
 from teraferry.installer import cli_gates as gates
 from teraferry.installer import cli_wiring as wiring
-from teraferry.installer.doctor import Probe, require_all_well, rows_of, run_probes
+from teraferry.installer.cli_registry import registry_certificate_expiry
+from teraferry.installer.doctor import Advice, Probe, require_all_well, rows_of, run_probes
+from teraferry.installer.expiry import Expiry, Horizon
 from teraferry.installer.ports import ComplianceProbe
 from teraferry.installer.rollout.compliance import ComplianceGate
 from teraferry.installer.rollout.conditions import Condition
 from teraferry.installer.rollout.gates import judge_health
 from teraferry.installer.site.load import load_site
-from teraferry.installer.site.model import Node, Site
+from teraferry.installer.site.model import DEFAULT_NEXT_VISIT_DAYS, Node, Site
+from teraferry.installer.trust.openpgp import OpenPgpDemand, demand_of
+from teraferry.installer.trust.record import require_store_current
+from teraferry.keys.gpg_listing import list_key_end
+from teraferry.keys.gpgv import load_openpgp_key, require_gpgv
 from teraferry.keys.trust_store import Pinned
 from teraferry.keys.tuf_metadata import Root, parse_metadata
 
 _PROBE_SECONDS = 15.0
-_EXPIRY_WARNING = timedelta(days=90)
-"""A courier, a signing room and a maintenance window fit into it."""
+_ASK_OWNER = "Ask the release's owner for a kit with a newer root; a site that accepts it goes on with that one."
+_ASK_RENEWED = "Ask the release's owner for a renewed copy of the kit before this one is needed again."
+_ASK_KEY = "Ask the release's owner for the OpenPGP key with a later expiry, and put it in place of that file."
 
 
 def examine(place: wiring.Place, progress: Progress) -> Mapping[str, object]:
@@ -34,46 +41,94 @@ def examine(place: wiring.Place, progress: Progress) -> Mapping[str, object]:
         UsageError: 2, when the site file itself cannot be used: then what it names cannot be looked at,
             and what could be is in its facts.
     """
+    site = _site(place)
+    days = site.identity.next_visit_days if isinstance(site, Site) else DEFAULT_NEXT_VISIT_DAYS
+    ahead = Horizon(_known_past(place), days)
     probes = [
         Probe("tier", lambda: wiring.decide_tier(place, None).said),
-        Probe("trust", lambda: _trust(place)),
+        Probe("trust", lambda: _trust(place, ahead)),
         Probe("clock", lambda: _clock(place)),
         Probe("journal", lambda: f"{len(place.journal().replay())} entries, chain unbroken"),
     ]
     checks = run_probes(probes, progress)
-    try:
-        site = load_site(place.site_file, kit=None)
-    except UsageError as error:
-        error.facts["checks"] = rows_of(checks)
-        raise
+    if isinstance(site, UsageError):
+        site.facts["checks"] = rows_of(checks)
+        raise site
     wiring.guard_egress(site)
-    probes = [Probe("registry", partial(_registry, site)), Probe("cluster", partial(_cluster, site))]
+    probes = [Probe("registry", partial(_registry, site, ahead)), Probe("cluster", partial(_cluster, site))]
+    if (demand := demand_of(site.trust)) is not None:
+        probes.append(Probe("openpgp", partial(_openpgp, demand, ahead)))
     probes += [Probe(f"node {node.name}", partial(_node, node)) for node in site.nodes]
     gate = gates.make_compliance(site)
     probes += [Probe(f"compliance {each[0].name}", partial(_compliance, each)) for each in gate.probes]
     checks += run_probes(probes, progress)
     require_all_well(checks)
-    return {"checks": rows_of(checks)}
+    return {"checks": rows_of(checks), "warnings": [check.name for check in checks if check.warning]}
 
 
-def _trust(place: wiring.Place) -> str:
-    store = place.store()
+def _site(place: wiring.Place) -> Site | UsageError:
+    try:
+        return load_site(place.site_file, kit=None)
+    except UsageError as error:
+        return error
+
+
+def _known_past(place: wiring.Place) -> datetime:
+    """Return the latest time that is proven past; a store that cannot be read says so in its own check."""
+    try:
+        store = place.store()
+        floors = [store.load(product).floor.newest_signed_at for product in store.products()]
+    except TeraFerryError:
+        floors = []
+    return max([now_utc(), wiring.build_date(), *floors])
+
+
+def _trust(place: wiring.Place, ahead: Horizon) -> str | Advice:
+    store, entries = place.store(), place.journal().replay()
     # An empty store says so itself, when it is asked for its only product.
     pins = [store.load(product) for product in store.products()] or [store.load()]
-    return "; ".join(_root(pinned) for pinned in pins)
+    for pinned in pins:
+        require_store_current(pinned, entries)
+    found = "; ".join(
+        f"{pinned.product}: root {pinned.floor.root_version}, {pinned.fingerprint}, valid until "
+        f"{_root_expiry(pinned, ahead):%Y-%m-%d}"
+        for pinned in pins
+    )
+    return ahead.look(found, [expiry for pinned in pins for expiry in _expiries(pinned)])
 
 
-def _root(pinned: Pinned) -> str:
-    expires = parse_metadata(Root, pinned.root, what="pinned root").signed.expires
-    found = f"{pinned.product}: root {pinned.floor.root_version}, {pinned.fingerprint}, valid until {expires:%Y-%m-%d}"
-    if expires - now_utc() < _EXPIRY_WARNING:
+def _expiries(pinned: Pinned) -> list[Expiry]:
+    root = parse_metadata(Root, pinned.root, what="pinned root").signed
+    expiries = [Expiry(f"root of {pinned.product}", root.expires, _ASK_OWNER)]
+    roles = ("targets", "snapshot", "timestamp")
+    named = [(role, pinned.expires[role]) for role in roles if role in pinned.expires]
+    return expiries + [
+        Expiry(f"{role} of the {pinned.product} kit accepted last", end, _ASK_RENEWED) for role, end in named
+    ]
+
+
+def _root_expiry(pinned: Pinned, ahead: Horizon) -> datetime:
+    expires: datetime = parse_metadata(Root, pinned.root, what="pinned root").signed.expires
+    if expires <= ahead.now:
         raise TrustError(
-            "root-expires-soon",
-            f"{found}, expected at least {_EXPIRY_WARNING.days} days more",
-            hint="Ask the release's owner for a kit with a newer root; a site that accepts it goes on with that one.",
+            "metadata-expired",
+            f"{pinned.product}: root {pinned.floor.root_version}, {pinned.fingerprint}, expired on "
+            f"{expires:%Y-%m-%d}, expected a root in use",
+            hint=_ASK_OWNER,
             exit_status=21,
         )
-    return found
+    return expires
+
+
+def _openpgp(demand: OpenPgpDemand, ahead: Horizon) -> str | Advice:
+    key = load_openpgp_key(demand.key_file, demand.fingerprint)
+    require_gpgv()
+    end = list_key_end(key)
+    if not end.is_known:
+        fix = "Install gnupg here, or ask the release's owner when that key expires."
+        return Advice(f"key {key.fingerprint} is there; no gpg tells when it expires", fix)
+    until = "without an expiry" if end.expires is None else f"valid until {end.expires:%Y-%m-%d}"
+    return ahead.look(f"key {key.fingerprint}, {until}", [Expiry("it", end.expires, _ASK_KEY)])
 
 
 def _clock(place: wiring.Place) -> str:
@@ -90,9 +145,14 @@ def _clock(place: wiring.Place) -> str:
     return f"{now:%Y-%m-%d %H:%M} UTC"
 
 
-def _registry(site: Site) -> str:
+def _registry(site: Site, ahead: Horizon) -> str | Advice:
     wiring.make_registry(site).require_ready()
-    return f"{site.registry.url} answers and lets us in"
+    found = f"{site.registry.url} answers and lets us in"
+    expires = registry_certificate_expiry(site)
+    if expires is not None:
+        found += f", certificate valid until {expires:%Y-%m-%d}"
+    fix = "Give the registry a new certificate of the site's CA."
+    return ahead.look(found, [Expiry("its certificate", expires, fix)])
 
 
 def _compliance(asked: tuple[ComplianceProbe, Condition]) -> str:

@@ -153,15 +153,17 @@ def verify_or_hand_over(place: Place, kit: Path, console: CommandConsole) -> Ver
 
 
 def _trust_release(place: Place, kit: Path, progress: Progress) -> TrustedRelease:
-    from teraferry.installer.openpgp import demand_of
-    from teraferry.installer.site.load import load_site_trust
-    from teraferry.installer.verify import choose_pin, kit_folder, trust_release
+    from teraferry.installer.trust.judge import trust_kit
 
-    pinned = choose_pin(place.store(), kit)
-    # A medium that cannot be read must not be told as a fault of the site file.
-    kit_folder(kit)
-    demand = demand_of(load_site_trust(place.site_file, kit=kit))
-    return trust_release(kit, pinned=pinned, built_at=build_date(), now=now_utc(), progress=progress, openpgp=demand)
+    return trust_kit(
+        kit,
+        store=place.store(),
+        journal=place.journal(),
+        site_file=place.site_file,
+        built_at=build_date(),
+        now=now_utc(),
+        progress=progress,
+    )
 
 
 def _hand_over_when_newer(release: TrustedRelease, kit: Path, place: Place, console: CommandConsole) -> None:
@@ -196,17 +198,9 @@ def build_date() -> datetime:
 def make_registry(site: Site) -> Registry:
     """Return the site's registry; nothing is sent yet."""
     from teraferry.installer.adapters.registry.distribution import open_registry
-    from teraferry.installer.adapters.registry.settings import RegistrySettings
+    from teraferry.installer.cli_registry import registry_settings
 
-    table = site.registry
-    settings = RegistrySettings(
-        url=table.url,
-        ca=Path(table.ca) if table.ca else None,
-        user=table.credentials.user if table.credentials else "",
-        password_file=Path(table.credentials.password_file) if table.credentials else None,
-        plain_http=table.plain_http,
-    )
-    return open_registry(settings, connections=LOAD_CONNECTIONS)
+    return open_registry(registry_settings(site), connections=LOAD_CONNECTIONS)
 
 
 def make_transport(node: Node) -> NodeTransport:

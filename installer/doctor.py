@@ -17,14 +17,23 @@ class Check:
     ok: bool
     found: str
     fix: str  # what to type or do; "" when it is well
+    warning: bool = False  # well today, but ``fix`` must be done before it no longer is
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Well today; ``fix`` says what to do before it no longer is."""
+
+    found: str
+    fix: str
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One thing to look at. ``look`` returns what it found, or raises why that will not do."""
+    """One thing to look at. ``look`` returns what it found, or advice, or raises why that will not do."""
 
     name: str
-    look: Callable[[], str]
+    look: Callable[[], str | Advice]
 
 
 def run_probes(probes: Sequence[Probe], progress: Progress) -> list[Check]:
@@ -32,22 +41,30 @@ def run_probes(probes: Sequence[Probe], progress: Progress) -> list[Check]:
     checks = []
     for probe in probes:
         try:
-            check = Check(probe.name, ok=True, found=probe.look(), fix="")
+            check = _well(probe.name, probe.look())
         except TeraFerryError as error:
             check = Check(probe.name, ok=False, found=error.message, fix=error.hint)
         except OSError as error:
             # The machine itself stands in the way; the other probes can still tell something.
             fix = "Look at this machine's own log, then type: teraferry-installer doctor"
             check = Check(probe.name, ok=False, found=f"{probe.name}: {error}", fix=fix)
-        mark = "ok  " if check.ok else "FAIL"
+        mark = "FAIL" if not check.ok else "warn" if check.warning else "ok  "
         progress.say("check", f"{mark} {check.name}: {check.found}" + (f" → {check.fix}" if check.fix else ""))
         checks.append(check)
     return checks
 
 
+def _well(name: str, seen: str | Advice) -> Check:
+    if isinstance(seen, Advice):
+        return Check(name, ok=True, found=seen.found, fix=seen.fix, warning=True)
+    return Check(name, ok=True, found=seen, fix="")
+
+
 def rows_of(checks: Sequence[Check]) -> list[dict[str, str | bool]]:
     """Return the checks as scripts get them, whether all is well or not."""
-    return [{"name": check.name, "ok": check.ok, "found": check.found, "fix": check.fix} for check in checks]
+    return [
+        {"name": one.name, "ok": one.ok, "warning": one.warning, "found": one.found, "fix": one.fix} for one in checks
+    ]
 
 
 def require_all_well(checks: Sequence[Check]) -> None:

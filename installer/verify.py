@@ -21,7 +21,7 @@ from teraferry.bundles.index import require_signed_name
 from teraferry.bundles.limits import MAX_MANIFEST_BYTES, MAX_METADATA_BYTES
 from teraferry.bundles.manifest import Manifest, parse_manifest
 from teraferry.bundles.progress import Progress
-from teraferry.installer.openpgp import OpenPgpDemand, require_demanded_openpgp
+from teraferry.installer.trust.openpgp import OpenPgpDemand, require_demanded_openpgp
 from teraferry.keys.metadata import read_capped, read_metadata
 from teraferry.keys.release_facts import read_bundle
 from teraferry.keys.trust import verify_release

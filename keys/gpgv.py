@@ -67,6 +67,16 @@ def has_gpgv() -> bool:
     return shutil.which(GPGV) is not None
 
 
+def require_gpgv() -> None:
+    """Refuse a machine that could not check a demanded signature.
+
+    Raises:
+        TrustError: ``openpgp-no-verifier``, 23.
+    """
+    if not has_gpgv():
+        raise _no_verifier("not in PATH")
+
+
 def require_openpgp_signature(
     content: bytes, signature: bytes | None, key: OpenPgpKey, *, now: datetime, proven_past: datetime
 ) -> OpenPgpSignature:
@@ -112,12 +122,7 @@ def _run_gpgv(content: bytes, signature: bytes, key: OpenPgpKey) -> str:
         try:
             done = run([*argv, str(folder / OPENPGP_SIGNATURE), "-"], stdin=content, timeout_seconds=_SECONDS)
         except OSError as error:
-            raise _undecided(
-                "openpgp-no-verifier",
-                f"gpgv: {error.strerror}, expected the program that checks OpenPGP signatures",
-                "Install gpgv (Debian package gpgv, elsewhere part of gnupg2) on this machine, then type the same "
-                "command again.",
-            ) from error
+            raise _no_verifier(str(error.strerror)) from error
     # Its exit status decides nothing: see the module's first lines. A death by signal or time does.
     if done.status < 0 or done.status == 124:
         hint = "Try again. If it stays, look at this machine's memory and load."
@@ -151,6 +156,15 @@ def _key_refused(reference: str, path: Path, found: str, expected: str, *, hint:
         hint=hint or "Ask the release's owner for the public key (gpg --export --armor FINGERPRINT), and put it there.",
         exit_status=23,
         facts={"path": str(path)},
+    )
+
+
+def _no_verifier(found: str) -> TrustError:
+    return _undecided(
+        "openpgp-no-verifier",
+        f"gpgv: {found}, expected the program that checks OpenPGP signatures",
+        "Install gpgv (Debian package gpgv, elsewhere part of gnupg2) on this machine, then type the same command "
+        "again.",
     )
 
 

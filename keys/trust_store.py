@@ -11,24 +11,20 @@ from __future__ import annotations
 import os
 import re
 import stat
-from base64 import b64decode, b64encode
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final
 
-import msgspec
-
-from teraferry.bundles.digest import Digest, digest_of
 from teraferry.bundles.errors import TrustError, UsageError
 from teraferry.bundles.limits import MAX_ROOT_METADATA_BYTES
-from teraferry.bundles.manifest import Product
-from teraferry.bundles.model import Model
 from teraferry.bundles.system.durable import sync_directory, write_durably
 from teraferry.keys.metadata import read_capped
 from teraferry.keys.trust import verify_pinned_root
+from teraferry.keys.trust_file import NO_JOURNAL, Anchor, Pinned, encode_pinned, parse_pinned
 from teraferry.keys.trusted import Floor, TrustedRelease
 from teraferry.keys.tuf_metadata import fingerprint_of, product_of
+
+__all__ = ["PIN_HINT", "Pinned", "TrustStore", "TypedRoot", "already_pinned", "parse_fingerprint", "verify_typed_root"]
 
 PIN_HINT: Final = "On paper, not on this medium, you have a fingerprint: type teraferry-installer trust pin ROOT \
 --fingerprint HEX (ROOT is KIT/metadata/1.root.json)."
@@ -36,48 +32,41 @@ PIN_HINT: Final = "On paper, not on this medium, you have a fingerprint: type te
 _MAX_STORE_BYTES: Final = 2 * MAX_ROOT_METADATA_BYTES
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}\Z")
 
-Version = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-
-
-class StoredFloor(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``keys.trusted.Floor`` as it lies on the disk."""
-
-    root_version: Version
-    timestamp_version: Version
-    snapshot_version: Version
-    targets_version: Version
-    sequence: Version
-    newest_signed_at: Moment
-    built_at: Moment
-
-
-class StoredPin(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One product's pin."""
-
-    format: Literal[1]
-    product: Product
-    first_fingerprint: str  # of the root that a person pinned; later ones follow by the signed chain
-    root: str  # the newest root, base64
-    floor: StoredFloor
-
-
-class StoredFile(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The file: the pin, and its digest, so that one flipped bit cannot lower the floor unseen."""
-
-    pin: StoredPin
-    digest: Digest
-
 
 @dataclass(frozen=True, slots=True)
-class Pinned:
-    """What the site trusts for one product."""
+class TypedRoot:
+    """A root whose fingerprint a person typed."""
 
+    content: bytes
     product: str
-    root: bytes  # the newest root that was accepted
-    fingerprint: str  # of that root
-    first_fingerprint: str  # of the root that a person pinned
-    floor: Floor
+    version: int
+    fingerprint: str
+
+    def pinned(self, floor: Floor, *, anchor: Anchor) -> Pinned:
+        """Return a pin that begins with this root."""
+        return Pinned(self.product, self.content, self.fingerprint, self.fingerprint, floor, anchor=anchor)
+
+
+def verify_typed_root(root: bytes, fingerprint: str) -> TypedRoot:
+    """Return ``root`` if its fingerprint is the one a person typed.
+
+    Raises:
+        UsageError: ``fingerprint-malformed``, 2.
+        TrustError: ``fingerprint-differs``, 24; the root is not whole, 20, 23 or 24.
+    """
+    typed = parse_fingerprint(fingerprint)
+    metadata = verify_pinned_root(root)
+    found = fingerprint_of(metadata)
+    if found != typed:
+        raise TrustError(
+            "fingerprint-differs",
+            f"root {metadata.signed.version}: fingerprint {found}, expected {typed}, as typed",
+            hint="Compare every digit with your paper. If it is typed rightly, do not use this medium: call the "
+            "person who sent it.",
+            exit_status=24,
+            facts={"found": found, "expected": typed},
+        )
+    return TypedRoot(root, product_of(metadata.signed), metadata.signed.version, found)
 
 
 class TrustStore:
@@ -86,7 +75,7 @@ class TrustStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def pin(self, root: bytes, fingerprint: str) -> Pinned:
+    def pin(self, root: bytes, fingerprint: str, *, anchor: Anchor = NO_JOURNAL) -> Pinned:
         """Trust ``root`` from now on, if its fingerprint is the one a person typed.
 
         Pinning the root that is pinned already changes nothing; the floor never falls.
@@ -95,26 +84,14 @@ class TrustStore:
             UsageError: ``fingerprint-malformed``, 2.
             TrustError: ``fingerprint-differs``, 24; ``already-pinned``, 24; the root is not whole, 20, 23 or 24.
         """
-        typed = _parse_fingerprint(fingerprint)
-        metadata = verify_pinned_root(root)
-        found = fingerprint_of(metadata)
-        if found != typed:
-            raise TrustError(
-                "fingerprint-differs",
-                f"root {metadata.signed.version}: fingerprint {found}, expected {typed}, as typed",
-                hint="Compare every digit with your paper. If it is typed rightly, do not use this medium: call the "
-                "person who sent it.",
-                exit_status=24,
-                facts={"found": found, "expected": typed},
-            )
-        product = product_of(metadata.signed)
-        pinned = next((known for known in self._pins() if known.product == product), None)
+        typed = verify_typed_root(root, fingerprint)
+        pinned = self.find(typed.product)
         if pinned is not None:
-            if found not in (pinned.first_fingerprint, pinned.fingerprint):
-                raise _already_pinned(pinned, found)
+            if typed.fingerprint not in (pinned.first_fingerprint, pinned.fingerprint):
+                raise already_pinned(pinned.product, pinned.first_fingerprint, typed.fingerprint)
             return pinned
-        made = Pinned(product, root, found, found, Floor(root_version=metadata.signed.version))
-        self._store(made)
+        made = typed.pinned(Floor(root_version=typed.version), anchor=anchor)
+        self.put(made)
         return made
 
     def load(self, product: str | None = None) -> Pinned:
@@ -148,8 +125,8 @@ class TrustStore:
         """Return every product that is pinned."""
         return sorted(pinned.product for pinned in self._pins())
 
-    def accept(self, release: TrustedRelease) -> Pinned:
-        """Remember that the site accepted ``release``: its root and its floor, durably.
+    def accept(self, release: TrustedRelease, *, anchor: Anchor = NO_JOURNAL) -> Pinned:
+        """Remember that the site accepted ``release``: its root, its floor and its dates, durably.
 
         Raises:
             TrustError: ``older-than-installed``, 22: something newer was accepted since it was verified.
@@ -171,9 +148,47 @@ class TrustStore:
             newest_signed_at=max(known.newest_signed_at, new.newest_signed_at),
             built_at=max(known.built_at, new.built_at),
         )
-        accepted = replace(pinned, root=release.root, fingerprint=release.fingerprint, floor=floor)
-        self._store(accepted)
+        accepted = replace(
+            pinned,
+            root=release.root,
+            fingerprint=release.fingerprint,
+            floor=floor,
+            expires=release.expires,
+            anchor=anchor,
+        )
+        self.put(accepted)
         return accepted
+
+    def find(self, product: str) -> Pinned | None:
+        """Return what the site trusts for ``product``, None when nothing is pinned; other products are not looked at.
+
+        Raises:
+            TrustError: ``trust-store-corrupt``, ``trust-store-exposed``, 24.
+        """
+        if not self._folder.exists():
+            return None
+        _require_private(self._folder)
+        path = self._path(product)
+        return self._read(path) if os.path.lexists(path) else None
+
+    def put(self, pinned: Pinned) -> None:
+        """Replace what the site trusts for one product, durably. Deciding it is the caller's."""
+        if not self._folder.is_dir():
+            self._folder.mkdir(parents=True, mode=0o700)
+            sync_directory(self._folder.parent)
+        _require_private(self._folder)
+        write_durably(self._path(pinned.product), encode_pinned(pinned), mode=0o600)
+
+    def set_aside(self, product: str) -> Path:
+        """Keep a damaged file as evidence under another name, so that a person can pin anew; return that name."""
+        path = self._path(product)
+        aside = path.with_suffix(".damaged")
+        path.replace(aside)
+        sync_directory(self._folder)
+        return aside
+
+    def _path(self, product: str) -> Path:
+        return self._folder / f"{product}.json"
 
     def _pins(self) -> list[Pinned]:
         if not self._folder.exists():
@@ -185,41 +200,20 @@ class TrustStore:
         _require_private(path)
         content = read_capped(path, limit_bytes=_MAX_STORE_BYTES)
         try:
-            stored = msgspec.json.decode(content or b"", type=StoredFile)
-            pin = stored.pin
-            if stored.digest != digest_of(_encode(pin)):
-                raise ValueError("its digest differs")
-            root = b64decode(pin.root, validate=True)
-            metadata = verify_pinned_root(root)
-        except (msgspec.MsgspecError, ValueError, TrustError) as error:
+            pinned = parse_pinned(content or b"")
+        except ValueError as error:
             raise _corrupt(path, str(error)) from error
-        if product_of(metadata.signed) != pin.product or metadata.signed.version != pin.floor.root_version:
-            raise _corrupt(path, "its root is another one than it says")
-        floor = Floor(**msgspec.structs.asdict(pin.floor))
-        return Pinned(pin.product, root, fingerprint_of(metadata), pin.first_fingerprint, floor)
-
-    def _store(self, pinned: Pinned) -> None:
-        if not self._folder.is_dir():
-            self._folder.mkdir(parents=True, mode=0o700)
-            sync_directory(self._folder.parent)
-        _require_private(self._folder)
-        floor = StoredFloor(**{name: getattr(pinned.floor, name) for name in StoredFloor.__struct_fields__})
-        pin = StoredPin(
-            format=1,
-            product=pinned.product,
-            first_fingerprint=pinned.first_fingerprint,
-            root=b64encode(pinned.root).decode("ascii"),
-            floor=floor,
-        )
-        encoded = msgspec.json.encode(StoredFile(pin=pin, digest=digest_of(_encode(pin))))
-        write_durably(self._folder / f"{pinned.product}.json", encoded + b"\n", mode=0o600)
+        if self._path(pinned.product) != path:
+            raise _corrupt(path, f"it is product {pinned.product}'s")
+        return pinned
 
 
-def _encode(pin: StoredPin) -> bytes:
-    return msgspec.json.encode(pin, order="sorted")
+def parse_fingerprint(typed: str) -> str:
+    """Return the fingerprint of a root as 64 lowercase hex digits.
 
-
-def _parse_fingerprint(typed: str) -> str:
+    Raises:
+        UsageError: ``fingerprint-malformed``, 2.
+    """
     # People type it from paper: in groups, in capitals, with colons.
     digits = re.sub(r"[\s:]", "", typed.strip().lower().removeprefix("sha256:"))
     if not _FINGERPRINT.match(digits):
@@ -249,19 +243,21 @@ def _corrupt(path: Path, found: str) -> TrustError:
     return TrustError(
         "trust-store-corrupt",
         f"trust store {path}: {found[:200]}, expected what TeraFerry wrote",
-        hint="Restore this file from the site's backup and call the release's owner: without it nobody here can tell "
-        "an old release from a new one.",
+        hint="Restore this file from the site's backup. If there is none, pin the root anew, with the fingerprints "
+        "from your paper: teraferry-installer trust pin ROOT --fingerprint HEX --replace HEX. The journal remembers "
+        "what this site accepted.",
         exit_status=24,
         facts={"path": str(path)},
     )
 
 
-def _already_pinned(pinned: Pinned, found: str) -> TrustError:
+def already_pinned(product: str, pinned: str, found: str) -> TrustError:
+    """Return the refusal to trust another root of a product without a word about the one that is trusted."""
     return TrustError(
         "already-pinned",
-        f"product {pinned.product}: root {pinned.first_fingerprint} is pinned, expected {found} to be pinned first",
+        f"product {product}: root {pinned} is pinned, expected {found} to be pinned first",
         hint="A new root is accepted by itself when the old one's keys signed it; ask the release's owner for such a "
         "kit.",
         exit_status=24,
-        facts={"product": pinned.product, "pinned": pinned.first_fingerprint, "found": found},
+        facts={"product": product, "pinned": pinned, "found": found},
     )

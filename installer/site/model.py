@@ -35,11 +35,16 @@ DEFAULT_OPENPGP_KEY = "/etc/teraferry/openpgp.asc"
 """Beside the site file, under the same care."""
 
 
+DEFAULT_NEXT_VISIT_DAYS = 183
+"""Twice a year; ``doctor`` warns of what expires before."""
+
+
 class Identity(Model, frozen=True):
     """``[site]``."""
 
     name: Name
     tier: str | None = None
+    next_visit_days: Annotated[int, msgspec.Meta(ge=1, le=3660)] = DEFAULT_NEXT_VISIT_DAYS
 
 
 class Credentials(Model, frozen=True):

@@ -10,30 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from teraferry.bundles.errors import BundleError, Fact, TeraFerryError
-from teraferry.bundles.progress import Silent
+from teraferry.bundles.errors import BundleError, TeraFerryError
 from teraferry.bundles.system.clock import now_utc
-from teraferry.installer.openpgp import OpenPgpDemand
+from teraferry.installer.trust.openpgp import OpenPgpDemand
 from teraferry.installer.verify import VerifiedBundle, verify_artifact_integrity
 from teraferry.keys.trust_store import Pinned, TrustStore
 from teraferry.keys.trusted import EPOCH
 from teraferry.keys.tuf_metadata import Root, fingerprint_of, parse_metadata
+from tests.fakes.told import Told
 from tests.lab.gnupg import GpgHome
 from tests.lab.house import House
 
 DAY = timedelta(days=1)
-
-
-class Told(Silent):
-    """Remembers what was told."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-        self.text = ""
-
-    def say(self, event: str, text: str, **facts: Fact) -> None:
-        self.events.append(event)
-        self.text += f"{text}\n"
 
 
 @dataclass

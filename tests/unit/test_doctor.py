@@ -74,6 +74,6 @@ def test_refusal_is_a_table_for_scripts_and_lines_for_people() -> None:
     assert run_command("doctor", console, examine) == 40
     result = json.loads(out.getvalue())
     assert [(row["name"], row["ok"]) for row in result["checks"]] == [("one", True), ("two", False)]
-    assert all({"name", "ok", "found", "fix"} == set(row) for row in result["checks"])
+    assert all({"name", "ok", "warning", "found", "fix"} == set(row) for row in result["checks"])
     assert "    two: disk sda" in err.getvalue()
     assert "{" not in err.getvalue()

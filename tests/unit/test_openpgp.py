@@ -11,6 +11,7 @@ import pytest
 
 from teraferry.bundles.errors import TrustError
 from teraferry.bundles.system.clock import now_utc
+from teraferry.keys.gpg_listing import end_of_rows, list_key_end
 from teraferry.keys.gpgv import OpenPgpKey, load_openpgp_key, require_openpgp_signature
 from teraferry.keys.openpgp import judge_status, parse_fingerprint
 from teraferry.keys.openpgp_key import fingerprint_of_key, parse_public_key
@@ -338,3 +339,71 @@ def test_private_key_in_binary_is_no_public_key(ring: Ring) -> None:
 
     with pytest.raises(ValueError):
         fingerprint_of_key(parse_public_key(secret))
+
+
+def rows(*texts: str) -> list[list[str]]:
+    return [f"{text}::".split(":") for text in texts]
+
+
+PRIMARY = "pub:-:255:22:15EAD025:1:{expires}:::::{caps}"
+SUBKEY = "sub:{validity}:255:22:15EAD026:1:{expires}:::::s"
+
+
+@pytest.mark.parametrize(
+    ("listed", "seconds"),
+    [
+        ([PRIMARY.format(expires="", caps="scSC")], None),
+        ([PRIMARY.format(expires="500", caps="scSC")], 500),
+        ([PRIMARY.format(expires="", caps="cSC"), SUBKEY.format(validity="-", expires="300")], 300),
+        ([PRIMARY.format(expires="200", caps="cSC"), SUBKEY.format(validity="-", expires="")], 200),
+        (
+            [
+                PRIMARY.format(expires="", caps="cSC"),
+                SUBKEY.format(validity="-", expires="300"),
+                SUBKEY.format(validity="-", expires="700"),
+            ],
+            700,
+        ),
+    ],
+)
+def test_key_counts_until_it_or_its_last_signing_subkey_ends(listed: list[str], seconds: int | None) -> None:
+    end = end_of_rows(rows(*listed), PINNED)
+
+    assert end.is_known
+    assert end.expires == (None if seconds is None else datetime.fromtimestamp(seconds, UTC))
+
+
+@pytest.mark.parametrize(
+    ("listed", "reference"),
+    [
+        ([PRIMARY.format(expires="", caps="scSC").replace("pub:-", "pub:r")], "openpgp-key-revoked"),
+        ([PRIMARY.format(expires="1", caps="scSC").replace("pub:-", "pub:e")], "openpgp-expired"),
+        ([PRIMARY.format(expires="", caps="cSC"), SUBKEY.format(validity="e", expires="1")], "openpgp-expired"),
+        ([PRIMARY.format(expires="", caps="cSC"), SUBKEY.format(validity="r", expires="")], "openpgp-expired"),
+    ],
+)
+def test_key_that_can_no_longer_sign_is_told(listed: list[str], reference: str) -> None:
+    with pytest.raises(TrustError) as caught:
+        end_of_rows(rows(*listed), PINNED)
+    assert caught.value.reference == reference
+
+
+def test_end_of_a_real_key_is_what_it_was_made_with(ring: Ring) -> None:
+    until = (now_utc() + 30 * DAY).replace(hour=12, minute=0, second=0, microsecond=0)
+    key = ring.home.make_key("of-this-month", expires=f"{until:%Y-%m-%d}")
+
+    end = list_key_end(ring.key(key))
+
+    assert end.is_known
+    assert end.expires is not None
+    assert abs(end.expires - until) <= DAY
+    assert list_key_end(ring.key()).expires is None
+
+
+def test_machine_without_gpg_does_not_know_when_a_key_ends(
+    ring: Ring, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key = ring.key()
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert not list_key_end(key).is_known

@@ -8,7 +8,8 @@ import pytest
 
 from teraferry.bundles.errors import OperatorNeededError, TrustError, UsageError
 from teraferry.installer.adapters.journal.file import FileJournal
-from teraferry.installer.pin import pin_root, shown_trust
+from teraferry.installer.trust.accepted import shown_trust
+from teraferry.installer.trust.pin import pin_root
 from teraferry.keys.trust_store import TrustStore
 from teraferry.keys.tuf_metadata import Root, fingerprint_of, parse_metadata
 from tests.lab.house import NOW, House
@@ -44,7 +45,7 @@ def test_pin_is_stored_and_journaled(house: House, store: TrustStore, journal: F
     (entry,) = journal.replay()
     assert (shown["product"], shown["fingerprint"]) == ("demo", fingerprint(house))
     assert (entry.event, entry.facts["fingerprint"]) == ("root-pinned", fingerprint(house))
-    assert shown_trust(store) == shown
+    assert shown_trust(store, journal) == shown
 
 
 def test_wrong_fingerprint_pins_and_journals_nothing(house: House, store: TrustStore, journal: FileJournal) -> None:
@@ -83,12 +84,12 @@ def test_second_product_is_pinned_and_shown_beside_the_first(
     shown = pin(other, store, journal)
 
     assert shown["product"] == "billing"
-    rows = shown_trust(store)["products"]
+    rows = shown_trust(store, journal)["products"]
     assert [row["product"] for row in rows] == ["billing", "demo"]  # type: ignore[attr-defined]
 
 
-def test_empty_store_shows_nothing_and_says_what_to_type(store: TrustStore) -> None:
+def test_empty_store_shows_nothing_and_says_what_to_type(store: TrustStore, journal: FileJournal) -> None:
     with pytest.raises(TrustError) as refused:
-        shown_trust(store)
+        shown_trust(store, journal)
 
     assert (refused.value.exit_status, refused.value.reference) == (24, "site-not-pinned")

@@ -148,6 +148,33 @@ def test_a_signed_date_ahead_of_the_clock_is_said_and_not_remembered(house: Hous
     assert release.floor.newest_signed_at == Floor().newest_signed_at
 
 
+@pytest.mark.parametrize(("ahead", "is_said"), [(DAY, False), (DAY + timedelta(seconds=1), True)])
+def test_a_signed_date_up_to_a_day_ahead_raises_the_floor_and_a_second_more_does_not(
+    house: House, files: MetadataFiles, ahead: timedelta, *, is_said: bool
+) -> None:
+    release = verify_release(files, trusted_root=house.root, floor=Floor(), now=NOW - ahead)
+
+    assert [notice.reference for notice in release.notices] == (["signed-in-the-future"] if is_said else [])
+    assert release.floor.newest_signed_at == (Floor().newest_signed_at if is_said else NOW)
+
+
+def test_no_date_of_the_desk_key_raises_the_floor(house: House, files: MetadataFiles) -> None:
+    """Snapshot and timestamp may say any date of expiry; the floor is the release keys' word alone."""
+    release = verify_release(files, trusted_root=house.root, floor=Floor(), now=NOW)
+
+    assert release.expires["timestamp"] > NOW
+    assert release.floor.newest_signed_at == release.bundle.signed_at == NOW
+
+
+def test_a_clock_behind_by_a_second_is_said_and_the_floor_used(house: House, files: MetadataFiles) -> None:
+    on_time = verify_release(files, trusted_root=house.root, floor=Floor(newest_signed_at=NOW), now=NOW)
+    behind = verify_release(
+        files, trusted_root=house.root, floor=Floor(newest_signed_at=NOW), now=NOW - timedelta(seconds=1)
+    )
+
+    assert [notice.reference for notice in (*on_time.notices, *behind.notices)] == ["clock-behind"]
+
+
 def test_files_of_two_kits_do_not_agree(house: House, files: MetadataFiles) -> None:
     other = read_metadata(house.kit("1.0.1").folder, after_root=1)
 
