@@ -127,6 +127,17 @@ def test_entry_is_stored_when_its_sample_saves_less_than_three_percent() -> None
     assert encodings[digest_of(less_noise)] == "deflated"
 
 
+@pytest.mark.parametrize("start", [b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"])
+def test_entry_of_a_sample_or_more_that_is_compressed_already_is_stored_untried(start: bytes) -> None:
+    whole, short, inside = start + bytes(MIB - len(start)), start + bytes(MIB - 1024), b"x" + start + bytes(MIB)
+    _, written = write(sources_of([whole, short, inside]))
+
+    encodings = {entry.digest: entry.encoding for entry in written.index.entries}
+
+    assert encodings[digest_of(whole)] == "stored"
+    assert encodings[digest_of(short)] == encodings[digest_of(inside)] == "deflated"
+
+
 def test_empty_entry_is_its_header_alone() -> None:
     _, written = write(sources_of([b""]))
 
