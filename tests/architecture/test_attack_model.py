@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.architecture.source_tree import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "attack-model.md"
 NAMED = re.compile(r"`((?:bundles|keys|builder|installer|tests|scripts)/[a-z0-9_/.-]+)`")
+
+ATTACKERS = (
+    *(
+        "thief of a medium",
+        "hostile courier",
+        "lying device",
+        "evil installer on the stick",
+        "stale mirror",
+        "stranger",
+    ),
+    *("careless or bought signer", "bought release desk", "insider at the site", "wrong or evil clock", "power cut"),
+)
 
 
 def named_paths() -> list[str]:
@@ -24,3 +38,11 @@ def test_every_attack_names_a_test() -> None:
     unproven = [row for row in rows if not re.search(r"`tests/[a-z0-9_/]+\.py`", row)]
     assert rows
     assert not unproven, "\n".join(unproven)
+
+
+@pytest.mark.parametrize("attacker", ATTACKERS)
+def test_every_attacker_has_a_row_and_an_adversarial_test(attacker: str) -> None:
+    rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith(f"| **{attacker}**")]
+    assert len(rows) == 1
+    assert re.search(r"`tests/adversarial/test_[a-z0-9_]+\.py`", rows[0])
+    assert rows[0].count("|") == 6, "has, tries, what stops it, proof"
