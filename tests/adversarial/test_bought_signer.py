@@ -53,6 +53,14 @@ def test_one_root_key_makes_no_root(site: SmallSite, signers: tuple[str, ...]) -
     assert (error.exit_status, error.facts["role"], error.facts["have"]) == (20, "root", 1)
 
 
+def test_a_root_that_its_own_keys_signed_is_none_without_those_before_them(site: SmallSite) -> None:
+    mine = root(2, keys=("root-1", *OWN), release=OWN, signers=("root-1", *OWN))
+
+    error = refusal(site, medium(1, signers=OWN, roots={2: mine}))
+
+    assert (error.exit_status, error.facts["role"], error.facts["have"]) == (20, "root", 1)
+
+
 def test_enough_release_keys_make_no_root(site: SmallSite) -> None:
     mine = root(2, release=OWN, signers=("release-1", "release-2", "release-3"))
 

@@ -27,13 +27,14 @@ RELEASE_KEYS = ("release-1", "release-2", "release-3")  # two of them must sign
 def root(
     version: int = 1,
     *,
+    keys: Sequence[str] = ("root-1", "root-2", "root-3"),
     release: Sequence[str] = RELEASE_KEYS,
     desk: Sequence[str] = ("desk",),
     signers: Sequence[str] = ("root-1", "root-2"),
 ) -> bytes:
-    """Return a root: two of three root keys, two of the release keys, one desk key."""
+    """Return a root: two of the root keys, two of the release keys, one desk key."""
     roles = {
-        "root": (["root-1", "root-2", "root-3"], 2),
+        "root": (keys, 2),
         "targets": (release, 2),
         "snapshot": (desk, 1),
         "timestamp": (desk, 1),

@@ -195,7 +195,7 @@ def desk_signs_targets(draft: Draft) -> None:
 
 
 def key_under_two_ids(draft: Draft) -> None:
-    name = draft.signers["targets.json"][0]
+    name = next((one for one in _names(draft.roots[-1], "targets") if one.startswith("release-")), "release-1")
     _set_role(draft, "targets", [name, f"twin-of-{name}"], 2)
     draft.signers["targets.json"] = [name, f"twin-of-{name}"]
 
