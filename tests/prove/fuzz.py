@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.fuzz.keep import CORPUS, keep
@@ -39,15 +40,29 @@ def _harness_digest() -> str:
 SETTINGS: dict[str, int | str] = {"executions": EXECUTIONS, "slice": SLICE, "harness": _harness_digest()}
 
 
-def prove(record: Record) -> Outcome:
-    """Fuzz every target, a slice at a time."""
+SIGNING_ROOM = ("request", "answer")
+SITE = tuple(name for name in TARGETS if name not in SIGNING_ROOM)
+
+
+def prove_site(record: Record) -> Outcome:
+    """Fuzz what a site reads."""
+    return prove(record, SITE)
+
+
+def prove_signing_room(record: Record) -> Outcome:
+    """Fuzz what the signing room reads and sends back."""
+    return prove(record, SIGNING_ROOM)
+
+
+def prove(record: Record, names: Sequence[str]) -> Outcome:
+    """Fuzz targets, a slice at a time."""
     fuzzer = fuzzer_folder()
     if not (fuzzer / "atheris").is_dir():
         return Outcome(False, f"needs {LOCK.name} installed in {fuzzer}, as scripts/prove does", {})
     if record.is_new:
         shutil.rmtree(record.folder, ignore_errors=True)
     findings: list[str] = []
-    for name in TARGETS:
+    for name in names:
         working = lay_out_corpus(record.folder, name)
         for number in range(EXECUTIONS // SLICE):
             piece = f"{name} {number}"
@@ -59,9 +74,9 @@ def prove(record: Record) -> Outcome:
                 break  # The same input would end the next slice too.
             record.done(piece, {"executions": executions, "peak_mb": peak_mb})
             record.tell(f"{piece}: {executions} executions, {len(list(working.iterdir()))} inputs, {peak_mb} MB")
-    for name in TARGETS:
+    for name in names:
         keep(name, [path.read_bytes() for path in sorted((record.folder / "corpus" / name).iterdir())])
-    return _outcome(record, findings)
+    return _outcome(record, names, findings)
 
 
 def fuzzer_folder() -> Path:
@@ -126,12 +141,12 @@ def _figure(said: str, name: str) -> int:
     return int(found.group(1))
 
 
-def _outcome(record: Record, findings: list[str]) -> Outcome:
+def _outcome(record: Record, names: Sequence[str], findings: list[str]) -> Outcome:
     counts: dict[str, int | str] = {}
-    for name in TARGETS:
+    for name in names:
         counts[name] = sum(found["executions"] for piece, found in record.pieces().items() if piece.split()[0] == name)
     counts["peak MB"] = max((found["peak_mb"] for found in record.pieces().values()), default=0)
-    short = [name for name in TARGETS if int(counts[name]) < EXECUTIONS]
+    short = [name for name in names if int(counts[name]) < EXECUTIONS]
     if findings:
         return Outcome(False, "; ".join(findings), counts)
     if short:
