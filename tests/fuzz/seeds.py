@@ -23,44 +23,10 @@ from teraferry.keys.signing_answer import AnsweredBytes, SigningAnswer, encode_a
 from teraferry.keys.signing_request import DeskRequest, ReleaseRequest, checksums_of, encode_request
 from tests.fakes import small_repository as repository
 from tests.fakes.hostile_archive import deflated_member, stored_member
+from tests.fakes.site_toml import SITE
 from tests.fuzz.targets import documents
 
 DIGEST = digest_of(b"blob")
-
-SITE = b"""\
-[site]
-name = "hanoi-dc1"
-tier = "1"
-
-[registry]
-url = "https://registry.site.local:5000"
-ca = "/etc/ssl/site-ca.pem"
-credentials = { user = "loader", password_file = "/etc/teraferry/registry.password" }
-
-[cluster]
-engine = "seaweedfs"
-masters = ["10.0.0.10:9333"]
-soak_seconds = 5
-
-[[node]]
-name = "master-1"
-role = "master"
-address = "10.0.0.10:9333"
-transport = { local = true }
-
-[[node]]
-name = "vol-1"
-role = "volume"
-address = "10.0.0.11:8080"
-transport = { command = ["nsenter", "--net=/run/netns/vol-1"] }
-
-[[deploy]]
-file = "bin/weed"
-role = "volume"
-workload = "binary"
-path = "/opt/seaweedfs/bin/weed"
-unit = "weed-volume"
-"""
 
 SITE_2 = b"""\
 [site]
@@ -208,5 +174,5 @@ SEEDS: Mapping[str, Callable[[], list[bytes]]] = {
     "metadata": metadata,
     "request": requests,
     "answer": answers,
-    "site": lambda: [SITE, SITE_2],
+    "site": lambda: [SITE.encode(), SITE_2],
 }

@@ -15,7 +15,7 @@ from teraferry.bundles.digest import digest_of, hex_of
 from tests.lab.builds import (
     RELEASE,
     file_project,
-    full_project,
+    full_kit,
     image_table,
     locked,
     teraferry,
@@ -27,12 +27,7 @@ from tests.lab.images import make_docker_archive
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A kit with an image of every kind and two files; read only."""
-    folder = tmp_path_factory.mktemp("full")
-    project = locked(full_project(folder / "project"))
-    answer = teraferry("build", project, "-o", folder / "kit")
-    if answer.status:
-        raise AssertionError(answer.stderr)
-    return folder / "kit"
+    return full_kit(tmp_path_factory.mktemp("full"))
 
 
 def entries_of(bundle: Path) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ from teraferry.bundles.digest import digest_of, hex_of
 from teraferry.bundles.errors import BundleError
 from tests.lab.builds import (
     file_project,
+    full_kit,
     full_project,
     locked,
     teraferry,
@@ -21,12 +22,7 @@ from tests.lab.images import random_bytes
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A kit with an image of every kind and two files; read only."""
-    folder = tmp_path_factory.mktemp("full")
-    project = locked(full_project(folder / "project"))
-    answer = teraferry("build", project, "-o", folder / "kit")
-    if answer.status:
-        raise AssertionError(answer.stderr)
-    return folder / "kit"
+    return full_kit(tmp_path_factory.mktemp("full"))
 
 
 def test_description_of_a_bundle_agrees_with_the_build(tmp_path: Path) -> None:

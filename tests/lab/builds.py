@@ -85,3 +85,11 @@ def locked(folder: Path) -> Path:
     if answer.status:
         raise AssertionError(answer.stderr)
     return folder
+
+
+def full_kit(folder: Path) -> Path:
+    """Build and return a kit with an image of every kind and two files."""
+    answer = teraferry("build", locked(full_project(folder / "project")), "-o", folder / "kit")
+    if answer.status:
+        raise AssertionError(answer.stderr)
+    return folder / "kit"
