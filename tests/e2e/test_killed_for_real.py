@@ -21,11 +21,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from teraferry.installer.adapters.cluster import seaweedfs_pb2 as pb
+from teraferry.installer.adapters.cluster.seaweedfs_rpc import VOLUME_SERVER, call
 from teraferry.installer.adapters.journal.file import FileJournal
 from teraferry.installer.ports import ClusterObservation
 from teraferry.installer.program.handover import digest_of_file
@@ -233,6 +236,11 @@ def require_signed_everywhere(site: LabSite) -> None:
     addresses = frozenset(site.cluster.volume_address(name) for name in site.cluster.volumes)
     health = judge_health(cluster_from_site(site.cluster).observe(), addresses, single_copies=True)
     assert health.is_full, health.summary()
+    for address in addresses:
+        state = site.node.call(
+            partial(call, address, VOLUME_SERVER + "GetState", pb.GetStateRequest(), pb.GetStateResponse)
+        )
+        assert not state.state.maintenance, address
     left = site.node.sh("true") + "".join(
         service.node.sh(f"find {service.folder}/bin -name '*.part*' -o -name '*.new*'") for service in rolled
     )

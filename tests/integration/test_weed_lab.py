@@ -13,6 +13,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -230,6 +231,45 @@ def test_no_read_fails_when_a_node_is_drained_while_the_places_of_parity_shards_
 
     assert read_everywhere(weed) == []
     restart(cluster, weed.volumes["vol-1"], node)
+    cluster.rebalance()
+    wait_until("a whole cluster", lambda: is_whole(weed, cluster))
+
+
+def test_no_write_fails_that_was_assigned_before_its_volume_moved(weed: WeedCluster, tmp_path: Path) -> None:
+    cluster = cluster_from_site(weed)
+    script = f"""
+        import threading, time
+        from tests.lab.clients import Failed, request, json
+        def write():
+            for _ in range(60):
+                try:
+                    place = json.loads(request({weed.master_address!r}, "GET", "/dir/assign"))
+                except Failed:
+                    continue  # "volume growth in progress": nothing was assigned
+                time.sleep(0.4)
+                try:
+                    request(place["url"], "PUT", "/" + place["fid"], body=b"x" * 1000)
+                    print("ok", flush=True)
+                except Failed as error:
+                    print(error, flush=True)
+        writers = [threading.Thread(target=write) for _ in range(6)]
+        for writer in writers: writer.start()
+        for writer in writers: writer.join()
+    """
+    said = tmp_path / "said"
+    argv = ["env", "-C", str(REPOSITORY), sys.executable, "-c", textwrap.dedent(script)]
+    process = weed.lab.node("site").start(argv, output=said)
+    wait_until("writes", lambda: said.exists() and said.read_text().count("ok") >= 6)
+    moved = Counter(holder for volume in cluster.observe().volumes for holder in volume.holders)
+    node = max(moved, key=lambda address: moved[address])
+    name = next(name for name in VOLUME_NODES if weed.volume_address(name) == node)
+
+    cluster.drain(node)
+
+    assert process.wait(timeout=120) == 0
+    assert set(said.read_text().splitlines()) == {"ok"}
+    assert moved[node] > 0
+    restart(cluster, weed.volumes[name], node)
     cluster.rebalance()
     wait_until("a whole cluster", lambda: is_whole(weed, cluster))
 

@@ -20,11 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
+from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.system.clock import monotonic_seconds, sleep_seconds
 from teraferry.installer.adapters.cluster import seaweedfs_maps as maps
 from teraferry.installer.adapters.cluster import seaweedfs_moving as moving
 from teraferry.installer.adapters.cluster import seaweedfs_renewing as renewing
 from teraferry.installer.adapters.cluster.seaweedfs_placement import (
+    Move,
     Placement,
     parse_placement,
     plan_copies,
@@ -153,13 +155,14 @@ class SeaweedfsCluster:
             moves = plan_volume_moves(placement, node, preferred=self._drained)
             if not moves:
                 return
-            for move in moves:
-                lock.require_held()
-                moving.move_volume(
-                    move,
-                    volume_bytes=placement.volume_bytes[move.volume],
-                    has_copy=placement.has_volume(move.server, move.volume),
-                )
+            lock.require_held()
+            volumes = [move.volume for move in moves]
+            moving.stop_writes(node, volumes)
+            try:
+                self._copy_and_delete(moves, placement, lock)
+            except RefusedError:
+                moving.allow_writes(node, [each for each in volumes if self._placement().has_volume(node, each)])
+                raise
             moved = frozenset(move.volume for move in moves)
             self._wait_for(f"volumes {sorted(moved)} gone from {node}", partial(_has_none_of, moved, node))
         raise moving.refuse(
@@ -168,6 +171,15 @@ class SeaweedfsCluster:
             hint="In `weed shell` type `lock` and `volume.grow -count 2` for the busy collection, then try again.",
             node=node,
         )
+
+    def _copy_and_delete(self, moves: Sequence[Move], placement: Placement, lock: AdminLock) -> None:
+        for move in moves:
+            lock.require_held()
+            moving.move_volume(
+                move,
+                volume_bytes=placement.volume_bytes[move.volume],
+                has_copy=placement.has_volume(move.server, move.volume),
+            )
 
     def _move_shards(self, node: str, lock: AdminLock) -> None:
         """Put the shards of ``node`` on line elsewhere, then take them off line there; the files stay.

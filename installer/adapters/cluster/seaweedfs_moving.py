@@ -30,6 +30,9 @@ CHANGE_SECONDS: Final = 120.0
 COPY_BYTES_PER_SECOND: Final = 5_000_000
 """Slowest copy that is waited for: 120 s and one second more for each 5 MB."""
 
+ASSIGNED_SECONDS: Final = 6.5
+"""The master hears of it with a heartbeat, every 5 s; then whom it had sent to a volume has begun to write there."""
+
 IN_FLIGHT_SECONDS: Final = 0.5
 """A write that was let in before the volume became read-only is through by then; sizes prove it."""
 
@@ -172,8 +175,54 @@ def sweep_shards(placement: Placement, leftovers: Sequence[Move]) -> None:
         )
 
 
+def stop_writes(node: str, volumes: Sequence[int]) -> None:
+    """Make the volumes of ``node`` read-only so that no client meets one: the master stops sending any there first.
+
+    A server in maintenance is sent no writes, and takes those that were sent before. It is in maintenance for a
+    moment only: it says so to itself after a restart, too, and takes no copies meanwhile.
+
+    Raises:
+        RefusedError: ``cannot-drain`` or ``cannot-tell``, 40.
+    """
+    from teraferry.installer.adapters.cluster import seaweedfs_pb2 as pb
+
+    _set_maintenance(node, is_on=True)
+    try:
+        sleep_seconds(ASSIGNED_SECONDS)
+        for volume in volumes:
+            change(node, "VolumeMarkReadonly", pb.VolumeMarkReadonlyRequest(volume_id=volume))
+    finally:
+        _set_maintenance(node, is_on=False)
+    sleep_seconds(IN_FLIGHT_SECONDS)
+
+
+def allow_writes(node: str, volumes: Sequence[int]) -> None:
+    """Take back what ``stop_writes`` did.
+
+    Raises:
+        RefusedError: ``cannot-drain``, 40.
+    """
+    from teraferry.installer.adapters.cluster import seaweedfs_pb2 as pb
+
+    for volume in volumes:
+        change(node, "VolumeMarkWritable", pb.VolumeMarkWritableRequest(volume_id=volume))
+
+
+def _set_maintenance(server: str, *, is_on: bool) -> None:
+    from teraferry.installer.adapters.cluster import seaweedfs_pb2 as pb
+
+    try:
+        told = call(server, VOLUME_SERVER + "GetState", pb.GetStateRequest(), pb.GetStateResponse)
+    except CallFailedError as error:
+        raise cannot_tell(f"node {server}: {error}", "its state") from error
+    if told.state.maintenance != is_on:
+        # The version is a counter: a state that somebody else has set meanwhile is not overwritten.
+        state = pb.VolumeServerState(maintenance=is_on, version=told.state.version)
+        change(server, "SetState", pb.SetStateRequest(state=state))
+
+
 def move_volume(move: Move, *, volume_bytes: int, has_copy: bool) -> None:
-    """Move a normal volume from ``move.other`` to ``move.server``; it takes no writes meanwhile.
+    """Move a normal volume that takes no writes from ``move.other`` to ``move.server``.
 
     ``weed shell``'s volume.move does the same and then waits 10 s for stragglers; here the copies'
     sizes are compared instead, and a straggler means another copy.
@@ -184,7 +233,7 @@ def move_volume(move: Move, *, volume_bytes: int, has_copy: bool) -> None:
         has_copy: The target has one already, left by a killed run; it is made anew if it differs.
 
     Raises:
-        RefusedError: ``cannot-drain``, 40; the volume is where it was, and takes writes again.
+        RefusedError: ``cannot-drain``, 40; the volume is where it was.
     """
     from teraferry.installer.adapters.cluster import seaweedfs_pb2 as pb
 
@@ -192,21 +241,14 @@ def move_volume(move: Move, *, volume_bytes: int, has_copy: bool) -> None:
     seconds = CHANGE_SECONDS + volume_bytes / COPY_BYTES_PER_SECOND
     request = pb.VolumeCopyRequest(volume_id=volume, source_data_node=source)
     delete = pb.VolumeDeleteRequest(volume_id=volume, keep_remote_data=True)
-    change(source, "VolumeMarkReadonly", pb.VolumeMarkReadonlyRequest(volume_id=volume))
-    try:
-        for _ in range(COPY_ATTEMPTS):
-            sleep_seconds(IN_FLIGHT_SECONDS)
-            if not has_copy:
-                _obeyed(target, "VolumeCopy", lambda: stream_to_end(target, "VolumeCopy", request, seconds=seconds))
-            if _file_status(source, volume) == _file_status(target, volume):
-                change(source, "VolumeDelete", delete)
-                return
-            change(target, "VolumeDelete", delete)
-            has_copy = False
-    except RefusedError:
-        change(source, "VolumeMarkWritable", pb.VolumeMarkWritableRequest(volume_id=volume))
-        raise
-    change(source, "VolumeMarkWritable", pb.VolumeMarkWritableRequest(volume_id=volume))
+    for _ in range(COPY_ATTEMPTS):
+        if not has_copy:
+            _obeyed(target, "VolumeCopy", lambda: stream_to_end(target, "VolumeCopy", request, seconds=seconds))
+        if _file_status(source, volume) == _file_status(target, volume):
+            change(source, "VolumeDelete", delete)
+            return
+        change(target, "VolumeDelete", delete)
+        has_copy = False
     raise refuse(
         "cannot-drain",
         f"volume {volume}: its copy on {target} differed {COPY_ATTEMPTS} times, expected the same size as on {source}",

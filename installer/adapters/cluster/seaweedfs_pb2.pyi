@@ -245,6 +245,30 @@ class VolumeNeedleStatusRequest(_message.Message):
     needle_id: int
     def __init__(self, volume_id: _Optional[int] = ..., needle_id: _Optional[int] = ...) -> None: ...
 
+class VolumeServerState(_message.Message):
+    __slots__ = ("maintenance", "version")
+    MAINTENANCE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    maintenance: bool
+    version: int
+    def __init__(self, maintenance: bool = ..., version: _Optional[int] = ...) -> None: ...
+
+class GetStateRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetStateResponse(_message.Message):
+    __slots__ = ("state",)
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    state: VolumeServerState
+    def __init__(self, state: _Optional[_Union[VolumeServerState, _Mapping]] = ...) -> None: ...
+
+class SetStateRequest(_message.Message):
+    __slots__ = ("state",)
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    state: VolumeServerState
+    def __init__(self, state: _Optional[_Union[VolumeServerState, _Mapping]] = ...) -> None: ...
+
 class VolumeMarkReadonlyRequest(_message.Message):
     __slots__ = ("volume_id",)
     VOLUME_ID_FIELD_NUMBER: _ClassVar[int]
