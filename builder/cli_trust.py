@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from teraferry.builder.cli_trust_change import register_changes
 from teraferry.bundles.errors import UsageError
 from teraferry.bundles.system.clock import now_utc
 from teraferry.bundles.system.console import Console, output_options, run_command
+
+if TYPE_CHECKING:
+    from teraferry.keys.trust_folder import TrustFolder
 
 _PATH = click.Path(path_type=Path)
 
@@ -61,7 +64,7 @@ def _init_result(folder: Path, options: Mapping[str, Any], console: Console) -> 
     uris = [*plan.root_keys, *plan.release_keys, plan.desk_key]
     with KeyRing(pin_source(uris, console)) as ring:
         root = init_trust(TrustFolder(folder), plan, ring, now=now_utc())
-    return shown_root(root)
+    return shown_root(root, TrustFolder(folder).load_state().names)
 
 
 @_trust.command(
@@ -73,11 +76,16 @@ def _init_result(folder: Path, options: Mapping[str, Any], console: Console) -> 
 @click.argument("folder", metavar="DIR", type=_PATH)
 @output_options
 def _show(folder: Path, *, json: bool, quiet: bool) -> int:
-    from teraferry.keys.shown_root import shown_root
     from teraferry.keys.trust_folder import TrustFolder
 
     console = Console.from_environment(json=json, quiet=quiet)
-    return run_command("trust show", console, lambda: shown_root(TrustFolder(folder).load_root()))
+    return run_command("trust show", console, lambda: _show_result(TrustFolder(folder)))
+
+
+def _show_result(folder: TrustFolder) -> Mapping[str, object]:
+    from teraferry.keys.shown_root import shown_root
+
+    return shown_root(folder.load_root(), folder.load_state().names)
 
 
 def _parse_expires(texts: Sequence[str]) -> dict[str, int]:

@@ -132,4 +132,4 @@ def _result(
     uris = [*root_keys, *([change.add] if change is not None and change.add is not None else [])]
     with KeyRing(pin_source(uris, console)) as ring:
         root = change_root(TrustFolder(folder), change, ring, root_keys=root_keys, now=now_utc())
-    return shown_root(root)
+    return shown_root(root, TrustFolder(folder).load_state().names)

@@ -94,6 +94,8 @@ def change_root(
             successor.new.signatures[signer.key.keyid] = signer.sign_metadata(signed_bytes(successor.new))
         verify_roots([*roots.values(), successor.new.to_bytes()])  # (5)
         folder.publish(successor.new, encode_root_evidence(present, successor.new, now=now))
+        for signer in present:
+            folder.note_name(signer.key.keyid, signer.evidence.where)
         return successor.new
 
 

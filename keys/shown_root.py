@@ -10,9 +10,19 @@ from teraferry.keys.public_keys import material_of
 from teraferry.keys.tuf_metadata import fingerprint_of, product_of
 
 
-def shown_root(root: Metadata[Root]) -> Mapping[str, object]:
-    """Return the result fields of ``trust init``, ``show`` and every change."""
+def shown_root(root: Metadata[Root], names: Mapping[str, str] | None = None) -> Mapping[str, object]:
+    """Return the result fields of every ``trust`` command.
+
+    Args:
+        root: The newest root.
+        names: By key id, where the key lies, as far as the trust folder knows: a person must see whose key to
+            replace. None at a site, which knows nothing of that.
+    """
     signed = root.signed
+    keys = []
+    for key in signed.keys.values():
+        where = {} if names is None else {"where": names.get(key.keyid, "")}
+        keys.append({"id": key.keyid, **where, "kind": key.scheme, "fingerprint": material_of(key)})
     return {
         "product": product_of(signed),
         "version": signed.version,
@@ -21,7 +31,5 @@ def shown_root(root: Metadata[Root]) -> Mapping[str, object]:
         "roles": {
             name: {"threshold": role.threshold, "keys": sorted(role.keyids)} for name, role in signed.roles.items()
         },
-        "keys": [
-            {"id": key.keyid, "kind": key.scheme, "fingerprint": material_of(key)} for key in signed.keys.values()
-        ],
+        "keys": keys,
     }

@@ -74,10 +74,9 @@ class Ceremony:
         return kit
 
 
-def id_of(shown: dict[str, Any], role: str, kind: str) -> str:
-    """Return the one key of ``role`` that is of this kind."""
-    kinds = {key["id"]: key["kind"] for key in shown["keys"]}
-    (found,) = [key_id for key_id in shown["roles"][role]["keys"] if kinds[key_id].endswith(kind)]
+def id_of(shown: dict[str, Any], token: str) -> str:
+    """Return the id of the key on ``token``, as a person would find it."""
+    (found,) = [key["id"] for key in shown["keys"] if key["where"] == f"key {token} on token {token}"]
     return str(found)
 
 
@@ -91,8 +90,7 @@ def test_every_change_of_a_root_and_a_site_that_pinned_root_1_follows_them_all(c
         ceremony.add(name, kind)
     uri = {name: key.uri for name, key in ceremony.keys.items()}
     first = ceremony.type("trust", "show", str(ceremony.trust))[1]
-    safe_1, binh = id_of(first, "root", "p256"), id_of(first, "targets", "p384")
-    desk = id_of(first, "timestamp", "p256")
+    safe_1, binh, desk = (id_of(first, token) for token in ("safe-1", "binh", "desk"))
 
     # A third root key joins, two more people, and three of four sign from now on.
     ceremony.change("add-key", "--role", "root", "--new-key", uri["safe-3"], root_keys=("safe-1", "safe-2"))
@@ -111,6 +109,9 @@ def test_every_change_of_a_root_and_a_site_that_pinned_root_1_follows_them_all(c
 
     assert (result["version"], result["roles"]["targets"]["threshold"]) == (9, 2)
     assert result["roles"]["timestamp"]["keys"] != [desk]
+    assert {key["where"].rpartition(" ")[2] for key in result["keys"]} == {
+        *("safe-2", "safe-3", "safe-4", "alice", "chi", "dung", "desk-2")
+    }
     pems = {path.stem for path in (ceremony.trust / "keys").iterdir()}
     assert pems == {key["id"][:8] for key in result["keys"]}
     assert {binh[:8], safe_1[:8], desk[:8]}.isdisjoint(pems)
