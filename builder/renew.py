@@ -124,7 +124,8 @@ def _closing(kit: Kit, targets: Targets, roots: Sequence[Metadata[Root]]) -> Clo
     closing = load_closing(kit)
     if closing is None or not any(closing.is_signed(root.signed) for root in roots):
         raise _not_signed(kit.folder, "the desk has not closed it")
-    if closing.snapshot.signed.meta[layout.TARGETS].version != targets.version:
+    listed = closing.snapshot.signed.meta.get(layout.TARGETS)
+    if listed is None or listed.version != targets.version:
         raise _not_signed(kit.folder, "it was closed with other targets")
     return closing
 

@@ -5,6 +5,8 @@ Source: ``docs/format-1.md``, section "The manifest".
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -102,10 +104,26 @@ def parse_manifest(content: bytes) -> Manifest:
         BundleError: ``manifest-malformed``, 10.
     """
     try:
-        return msgspec.json.decode(content, type=Manifest)
+        manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(
-            "manifest-malformed",
-            f"bundle.json: {error}, expected format 1",
-            hint="Ask the release engineer to build the kit again with this version of TeraFerry.",
-        ) from error
+        raise _malformed(str(error)) from error
+    _require_named_once("image", [image.name for image in manifest.images])
+    _require_named_once("file", [file.name for file in manifest.files])
+    _require_named_once("chart", [chart.name for chart in manifest.charts])
+    _require_named_once("smoke test", [f"{test.http} {test.field}" for test in manifest.smoke])
+    return manifest
+
+
+def _require_named_once(what: str, names: Sequence[str]) -> None:
+    # A name that stands for two things lets signers see one of them and a site install the other.
+    again = [name for name, count in Counter(names).items() if count > 1]
+    if again:
+        raise _malformed(f"{what} {again[0][:200]!r} twice")
+
+
+def _malformed(found: str) -> BundleError:
+    return BundleError(
+        "manifest-malformed",
+        f"bundle.json: {found}, expected format 1",
+        hint="Ask the release engineer to build the kit again with this version of TeraFerry.",
+    )

@@ -65,6 +65,8 @@ def read_manifest(content: bytes) -> None:
     """``bundle.json``: what was understood is written and understood the same again."""
     manifest = parse_manifest(content)
     _require(parse_manifest(encode_manifest(manifest)) == manifest, "another manifest on the way back")
+    for named in (manifest.images, manifest.files, manifest.charts):
+        _require(len({one.name for one in named}) == len(named), "a name twice")
 
 
 def read_index(content: bytes) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tuf.api.metadata import Metadata, MetaFile, Snapshot
 
 from teraferry.builder.kit import Kit
 from teraferry.builder.renew import Renewal, renew_kit
@@ -16,6 +17,7 @@ from teraferry.bundles.errors import TeraFerryError
 from teraferry.bundles.progress import Silent
 from teraferry.keys.signers import KeyRing
 from teraferry.keys.trust_folder import TrustFolder
+from teraferry.keys.tuf_metadata import signed_bytes
 from tests.lab.house import NOW, House, no_pin
 from tests.lab.signing_room import LabRoom, tree
 
@@ -169,6 +171,18 @@ def test_closing_documents_of_another_kit_are_not_renewed(house: House, kit: Kit
     other = house.kit("1.1.0")
     for name in ("snapshot.json", "timestamp.json"):
         shutil.copyfile(other.folder / "metadata" / name, kit.folder / "metadata" / name)
+
+    assert refused(house, kit, lambda: renew(house, kit.folder)).reference == "kit-not-signed"
+
+
+def test_a_snapshot_that_names_no_targets_is_not_renewed_whoever_signed_it(house: House, kit: Kit) -> None:
+    path = kit.folder / "metadata" / "snapshot.json"
+    snapshot: Metadata[Snapshot] = Metadata.from_bytes(path.read_bytes())
+    snapshot.signed.meta = {"other.json": MetaFile(1)}
+    with KeyRing(no_pin) as ring:
+        desk = ring.open(house.uris["desk"])
+        snapshot.signatures = {desk.key.keyid: desk.sign_metadata(signed_bytes(snapshot))}
+    path.write_bytes(snapshot.to_bytes())
 
     assert refused(house, kit, lambda: renew(house, kit.folder)).reference == "kit-not-signed"
 
