@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
@@ -21,7 +23,7 @@ from teraferry.bundles.manifest import (
 ONE, OTHER = digest_of(b"one"), digest_of(b"other")
 MANIFEST = Manifest(format=1, release=Release(product="demo", version="1.0.0"))
 
-TWICE = {
+TWICE: dict[str, list[Any]] = {
     "images": [Image(name="api", digest=digest, media_type="a/b", platforms=()) for digest in (ONE, OTHER)],
     "files": [File(name="bin/weed", mode="0755", digest=digest, length_bytes=1) for digest in (ONE, OTHER)],
     "charts": [Chart(name="demo.tgz", digest=digest, length_bytes=1) for digest in (ONE, OTHER)],
