@@ -16,6 +16,9 @@ from teraferry.bundles.errors import OperatorNeededError, TeraFerryError, TrustE
 from teraferry.installer.ports import Entry
 from teraferry.installer.rollout.journal import encode_entry, head_of, next_entry, parse_chain
 from teraferry.installer.site.load import load_site
+from teraferry.installer.trust.accepted import accept_release
+from tests.fakes.journal import MemoryJournal
+from tests.fakes.small_repository import NOW
 from tests.fakes.small_site import SmallSite, medium, root
 
 SITE = b"""
@@ -110,7 +113,7 @@ def test_with_root_a_store_that_is_wiped_refuses_until_a_person_pins_again(site:
 
 
 def test_with_root_an_older_copy_of_the_store_is_not_noticed_by_the_store_alone(site: SmallSite) -> None:
-    # docs/attack-model.md says so under "What is not defended": root at the site, snapshots of a machine.
+    # The journal notices it: below.
     copy = pin_file(site).read_bytes()
     site.install(medium(6))
     pin_file(site).write_bytes(copy)
@@ -119,6 +122,45 @@ def test_with_root_an_older_copy_of_the_store_is_not_noticed_by_the_store_alone(
     # What no copy of the store gives an insider is another root: that takes the root keys.
     mine = medium(9, signers=("mine-1", "mine-2"), roots={2: root(2, release=["mine-1", "mine-2"], signers=["mine-1"])})
     assert refusal(lambda: site.install(mine)).reference == "threshold-not-met"
+
+
+def test_with_root_an_older_copy_of_the_store_is_noticed_by_the_journal(site: SmallSite) -> None:
+    journal = MemoryJournal(bytearray())
+    accept_release(site.judge(medium(5)), store=site.store, journal=journal, now=NOW)
+    copy = pin_file(site).read_bytes()
+    accept_release(site.judge(medium(6)), store=site.store, journal=journal, now=NOW)
+    pin_file(site).write_bytes(copy)
+
+    error = refusal(lambda: accept_release(site.judge(medium(5)), store=site.store, journal=journal, now=NOW))
+
+    assert (error.exit_status, error.reference) == (24, "trust-store-rolled-back")
+
+
+def test_with_root_an_older_copy_of_the_journal_is_noticed_by_the_store(site: SmallSite) -> None:
+    content = bytearray()
+    accept_release(site.judge(medium(5)), store=site.store, journal=MemoryJournal(content), now=NOW)
+    copy = bytearray(content)
+    for number in (6, 7):
+        accept_release(site.judge(medium(number)), store=site.store, journal=MemoryJournal(content), now=NOW)
+
+    error = refusal(
+        lambda: accept_release(site.judge(medium(8)), store=site.store, journal=MemoryJournal(copy), now=NOW)
+    )
+
+    assert (error.exit_status, error.reference) == (24, "journal-rolled-back")
+
+
+def test_with_root_both_put_back_together_are_not_noticed(site: SmallSite) -> None:
+    # As by the snapshot of a virtual machine: docs/attack-model.md says so under "What is not defended".
+    content = bytearray()
+    accept_release(site.judge(medium(5)), store=site.store, journal=MemoryJournal(content), now=NOW)
+    store, journal = pin_file(site).read_bytes(), bytearray(content)
+    accept_release(site.judge(medium(6)), store=site.store, journal=MemoryJournal(content), now=NOW)
+    pin_file(site).write_bytes(store)
+
+    accept_release(site.judge(medium(5)), store=site.store, journal=MemoryJournal(journal), now=NOW)
+
+    assert site.store.load().floor.sequence == 5
 
 
 @pytest.mark.parametrize("line", [0, 1, 2])
