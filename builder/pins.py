@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from teraferry.bundles.errors import UsageError
+from teraferry.bundles.system.process import PIN_VARIABLE
 from teraferry.keys.signers.pin_file import read_pin_file
 from teraferry.keys.uri import GpgUri, Pkcs11Uri, is_gpg_uri, parse_key_uri
-
-PIN_VARIABLE = "TERAFERRY_PIN"
 
 
 def choose_pin_source(

@@ -16,6 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+PIN_VARIABLE = "TERAFERRY_PIN"
+"""Holds a signer's PIN or passphrase; ``ps e`` would show it in every child."""
+
 
 @dataclass(frozen=True, slots=True)
 class Completed:
@@ -40,9 +43,11 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment for a child.
 
     A frozen program's loader points LD_LIBRARY_PATH at its own libraries; a child that took
-    them would run with our libcrypto. Proxies are dropped: a site has none we may use.
+    them would run with our libcrypto. Proxies are dropped: a site has none we may use. So is a PIN:
+    the one child that needs it is told by a pipe.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    kept = (name for name in os.environ if not name.lower().endswith("_proxy") and name != PIN_VARIABLE)
+    environment = {name: os.environ[name] for name in kept}
     original = environment.pop("LD_LIBRARY_PATH_ORIG", None)
     environment.pop("LD_LIBRARY_PATH", None)
     if original:

@@ -32,9 +32,6 @@ from teraferry.keys.openpgp_key import fingerprint_of_key, parse_public_key
 if TYPE_CHECKING:
     import gnupg
 
-PIN_VARIABLE: Final = "TERAFERRY_PIN"
-"""Told to gpg by a pipe and kept from its environment."""
-
 _SECONDS: Final = 20.0
 """For questions to an agent that is there."""
 
@@ -55,7 +52,7 @@ def sign_detached(content: bytes, fingerprint: str, *, passphrase: str | None, n
         BuildError: 31; ``gpg-missing``, ``gpg-home-too-long``, ``openpgp-key-absent``, ``pin-wrong``,
             ``openpgp-sign-failed``.
     """
-    environment = {name: value for name, value in clean_environment().items() if name != PIN_VARIABLE}
+    environment = clean_environment()
     home = Path(environment.get("GNUPGHOME") or Path.home() / ".gnupg")
     _require_short(home)
     gpg = _open_gpg(home, environment)

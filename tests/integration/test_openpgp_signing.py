@@ -6,6 +6,7 @@ import html
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -249,3 +250,23 @@ def test_agent_that_was_started_for_a_signature_is_ended_and_one_that_ran_before
     sign_detached(CONTENT, key, passphrase=CANARY, now=now_utc())
     assert before is not None
     assert home.agent_id() == before
+
+
+def test_passphrase_is_in_no_command_line_and_no_environment_of_a_child(
+    home: GpgHome, key: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    log = tmp_path / "children"
+    for tool in ("gpg", "gpgv", "gpgconf", "gpg-connect-agent"):
+        real = shutil.which(tool)
+        shim = tmp_path / tool
+        shim.write_text(f'#!/bin/sh\n{{ echo "{tool} $*"; cat /proc/$$/environ; echo; }} >> {log}\nexec {real} "$@"\n')
+        shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("GNUPGHOME", str(home.folder))
+    monkeypatch.setenv("TERAFERRY_PIN", CANARY)
+
+    sign_detached(CONTENT, key, passphrase=CANARY, now=now_utc())
+
+    told = log.read_bytes()
+    assert {b"gpg", b"gpgv", b"gpg-connect-agent"} <= {line.split(b" ")[0] for line in told.splitlines()}
+    assert CANARY.encode() not in told
