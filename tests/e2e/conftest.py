@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.room import Room, build_kit
+from tests.lab.gnupg import GpgHome
 from tests.lab.secops import Secops
 from tests.lab.site import STATE, LabSite
 from tests.lab.weed import weed_binary
@@ -22,8 +23,20 @@ def secops(tmp_path_factory: pytest.TempPathFactory) -> Secops:
 
 
 @pytest.fixture(scope="session")
-def kits(secops: Secops, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Signed kits in the order of their releases: one with a real program, then two small ones."""
+def openpgp() -> Iterator[GpgHome]:
+    """A GnuPG home with the release's OpenPGP key."""
+    with GpgHome() as home:
+        home.make_key("release")
+        yield home
+
+
+@pytest.fixture(scope="session")
+def kits(secops: Secops, openpgp: GpgHome, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Signed kits in the order of their releases: one with a real program, then two small ones.
+
+    The last one carries an OpenPGP signature as well.
+    """
+    key = openpgp.fingerprint("release")
     folder = tmp_path_factory.mktemp("releases")
     small = folder / "small-program"
     small.write_bytes(b"#!/bin/sh\nexit 0\n")
@@ -31,10 +44,12 @@ def kits(secops: Secops, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "rolling": build_kit(secops, folder, "4.2.0", program=weed_binary(NEW_WEED), layer_bytes=300_000),
         "older": build_kit(secops, folder, "4.2.1", program=small, layer_bytes=100_000),
         # Two chunks, so that a byte can be bad in one of them.
-        "kit": build_kit(secops, folder, "4.2.2", program=small, layer_bytes=6_000_000),
+        "kit": build_kit(secops, folder, "4.2.2", program=small, layer_bytes=6_000_000, openpgp=key),
     }
     for kit in made.values():
         secops.sign_fully(kit)
+    signing = ["sign", str(made["kit"]), "--trust", str(secops.trust), "--key", f"gpg:{key}"]
+    secops.teraferry(*signing, environment=openpgp.environment)
     return made
 
 

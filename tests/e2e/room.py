@@ -137,13 +137,16 @@ def tags_in(storage: Path) -> list[str]:
     return sorted(str(path.relative_to(storage)) for path in storage.rglob("_manifests/tags/*"))
 
 
-def build_kit(secops: Secops, folder: Path, version: str, *, program: Path, layer_bytes: int) -> Path:
-    """Build one kit with an image and a program; it is not signed yet."""
+def build_kit(
+    secops: Secops, folder: Path, version: str, *, program: Path, layer_bytes: int, openpgp: str | None = None
+) -> Path:
+    """Build one kit with an image and a program; it is not signed yet. ``openpgp``: the key that it asks for."""
     layout = folder / f"images-{version}"
     layers = [layer_tar({"opt/app": random_bytes(layer_bytes, seed=int(version.replace(".", "")))})]
     make_oci_layout(layout, "api", layers)
     images = {"terachat/api": f"oci:{layout}:api"}
-    project = secops.project(version, images=images, files={"bin/weed": program})
+    asks = f'[openpgp]\nkey = "gpg:{openpgp}"' if openpgp else ""
+    project = secops.project(version, images=images, files={"bin/weed": program}, extra=asks)
     kit = folder / "kits" / f"terachat-{version}"
     kit.parent.mkdir(exist_ok=True)
     secops.build(project, kit)
