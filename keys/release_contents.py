@@ -70,5 +70,5 @@ def _require_equal(what: str, found: str | int, expected: str | int) -> None:
             f"{what}: {found}, expected {expected}, as signed",
             hint="Do not use this file; ask its sender for another copy.",
             exit_status=10,
-            facts={"found": found, "expected": expected},
+            facts={"what": what, "found": found, "expected": expected},
         )

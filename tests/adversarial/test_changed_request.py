@@ -16,13 +16,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from teraferry.bundles.errors import BuildError
-from teraferry.bundles.limits import MAX_REQUEST_BYTES
+from teraferry.bundles.errors import BuildError, TrustError
+from teraferry.bundles.limits import MAX_REQUEST_BYTES, MAX_ROOT_ROTATIONS
 from teraferry.keys.signing_request import BEGIN, END, SigningRequest, encode_request, open_request
 from tests.lab.house import House
 from tests.lab.signing_room import LabRoom, answer
 
 FLIPS = 150
+LATER = "1.9.0"
+"""A release that was signed after the one that is asked about."""
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,11 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
     house = House(tmp_path_factory.mktemp("house")).open()
     house.kit("0.9.0")
     return house
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _later(house: House, request_file: bytes, desk_file: bytes) -> None:
+    house.kit(LATER)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +136,7 @@ def test_no_word_of_the_text_can_be_changed(name: str, request: pytest.FixtureRe
         lambda data: data.update(index=data["previous"]["index"]),
         lambda data: data.update(index=data["index"].rstrip("=") + "A==="),
         lambda data: data.update(index="%"),
+        lambda data: data.update(roots=[data["roots"][0] + " " * 4 * 1024 * 1024]),
         lambda data: data.update(roots=[]),
         lambda data: data.update(roots=data["roots"] * 2),
         lambda data: data.update(roots=data["roots"] * 300),
@@ -161,6 +169,29 @@ def test_a_desk_request_without_the_release_keys_or_for_other_targets_does_not_o
 
 def _signed(targets: str) -> str:
     return json.dumps(json.loads(targets)["signed"])
+
+
+def test_a_later_release_does_not_pass_for_the_last_one(house: House, request_file: bytes) -> None:
+    later = json.loads((house.trust.path / "releases" / f"{LATER}.json").read_bytes())
+
+    assert_refused_with_and_without_words(request_file, lambda data: data.update(previous=later))
+
+
+def test_the_roots_of_another_product_do_not_vouch(request_file: bytes, tmp_path: Path) -> None:
+    other = House(tmp_path / "other", product="billing").open()
+
+    assert_refused_with_and_without_words(
+        request_file, lambda data: data.update(roots=[other.root.decode()], previous=None)
+    )
+
+
+def test_roots_are_counted_before_the_first_is_read(request_file: bytes) -> None:
+    data = data_of(request_file) | {"roots": ["x"] * (MAX_ROOT_ROTATIONS + 1)}
+
+    with pytest.raises(BuildError) as caught:
+        open_request(with_data(request_file, data))
+    assert isinstance(caught.value.__cause__, TrustError)
+    assert caught.value.__cause__.facts["file"] == "roots"
 
 
 @pytest.mark.parametrize(

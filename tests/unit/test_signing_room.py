@@ -8,15 +8,21 @@ import shutil
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from tuf.api.metadata import Targets
 
 from teraferry.builder.kit import Kit, locate_kit
 from teraferry.builder.sign_answers import AnswerFile
+from teraferry.bundles.archive_writer import write_archive
 from teraferry.bundles.errors import TeraFerryError
-from teraferry.bundles.limits import MAX_ANSWER_BYTES
+from teraferry.bundles.limits import MAX_ANSWER_BYTES, MAX_RELEASE_RECORD_BYTES
+from teraferry.bundles.manifest import Manifest, Release, Smoke, encode_manifest
+from teraferry.bundles.progress import Silent
+from teraferry.keys.release_record import ReleaseRecord, store_record
 from teraferry.keys.signing_request import open_request
 from teraferry.keys.tuf_metadata import fingerprint_of, parse_metadata, signed_bytes
+from tests.fakes.small_bundle import sources_of
 from tests.lab.house import NOW, House
 from tests.lab.signing_room import LabRoom, answer, tree
 
@@ -376,15 +382,41 @@ def test_an_answer_is_far_below_its_limit(house: House, room: LabRoom) -> None:
 def test_a_production_request_is_not_answered_by_a_key_in_a_file(house: House, room: LabRoom) -> None:
     relaxed = answer(house, "release-1", room.request().content)
     state = house.trust.load_state()
-    house.trust.store_state(
-        type(state)(**{**{f: getattr(state, f) for f in state.__struct_fields__}, "production": True})
-    )
+    house.trust.store_state(msgspec.structs.replace(state, production=True))
 
     with pytest.raises(TeraFerryError) as caught:
         answer(house, "release-1", room.request().content)
     assert caught.value.reference == "key-not-production"
     # Nor does an answer come in that was made before, or by a program that does not ask.
     assert refused(room, relaxed).reference == "key-not-production"
+
+
+@pytest.mark.parametrize(("bytes_of_a_test", "is_too_large"), [(1_000, False), (9_000_000, True)])
+def test_a_request_that_would_be_too_large_is_not_sent(
+    house: House, room: LabRoom, bytes_of_a_test: int, is_too_large: bool
+) -> None:
+    smoke = (Smoke(http="/" + "x" * bytes_of_a_test, field="status", equals="ok"),)
+    manifest = Manifest(format=1, release=Release(product="demo", version="1.0.0"), smoke=smoke)
+    with room.kit.bundle.open("w+b") as file:
+        sources = sources_of((b"blob",), {"bundle.json": encode_manifest(manifest)})
+        write_archive(file, sources, jobs=1, mtime=0, progress=Silent())
+
+    if not is_too_large:
+        assert open_request(room.request().content)
+        return
+    with pytest.raises(TeraFerryError) as caught:
+        room.request()
+    assert (caught.value.exit_status, caught.value.reference) == (31, "request-too-large")
+
+
+def test_a_record_too_large_for_a_request_is_not_kept(tmp_path: Path) -> None:
+    for version, spare in (("1", 0), ("2", 1)):
+        record = ReleaseRecord(format=1, targets="", index="", manifest="")
+        empty = len(msgspec.json.encode(record)) + 1
+        filled = "x" * (MAX_RELEASE_RECORD_BYTES - empty + spare)
+        store_record(tmp_path, version, msgspec.structs.replace(record, manifest=filled))
+
+    assert [path.name for path in (tmp_path / "releases").iterdir()] == ["1.json"]
 
 
 def test_a_request_opened_elsewhere_says_what_was_asked(house: House, room: LabRoom) -> None:
