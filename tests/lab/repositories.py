@@ -361,6 +361,8 @@ AFTER: Final[Sequence[Callable[[Draft], None]]] = (
 )
 
 
+ODDITIES: Final = (*BEFORE, *AFTER)
+
 _NEXT_DESKS: Final[Mapping[tuple[str, ...], Sequence[tuple[str, ...]]]] = {
     ("desk-1",): [("desk-1",), ("desk-1",), ("desk-2",), ("desk-1", "desk-2")],
     ("desk-2",): [("desk-2",), ("desk-1",), ("desk-1", "desk-2")],
@@ -372,10 +374,12 @@ differ in what they forget; we follow the text, and leave that out here."""
 
 
 @st.composite
-def cases(draw: Draw) -> Case:
-    """Draw a case."""
+def cases(draw: Draw, always: Callable[[Draft], None] | None = None) -> Case:
+    """Draw a case: with ``always`` in it and nothing else, or with up to three oddities."""
     count = draw(st.sampled_from((0, 1, 1, 1, 1, 2, 2, 3)))
-    chosen = draw(st.lists(st.sampled_from((*BEFORE, *AFTER)), min_size=count, max_size=count, unique=True))
+    chosen = (
+        [always] if always else draw(st.lists(st.sampled_from(ODDITIES), min_size=count, max_size=count, unique=True))
+    )
     draft = _honest(draw)
     visits: list[Visit] = []
     if draw(st.booleans()):
