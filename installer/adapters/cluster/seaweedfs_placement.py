@@ -28,7 +28,7 @@ class Move:
 
     volume: int
     server: str  # who gets or loses them
-    other: str  # who has them, too
+    other: str  # who has them, too; empty where that does not matter
     shards: frozenset[int]
 
 
@@ -224,7 +224,7 @@ def plan_sweep(placement: Placement, *, home: str) -> list[Move]:
             here = group.holders.get(server, frozenset())
             elsewhere = frozenset().union(*(held for other, held in group.holders.items() if other != server))
             if left := elsewhere - here:
-                sweeps.append(Move(group.id, server, home, left))
+                sweeps.append(Move(group.id, server, "", left))
     return sweeps
 
 
