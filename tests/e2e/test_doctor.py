@@ -24,6 +24,9 @@ def test_doctor_finds_a_living_site_well_and_changes_nothing(room: Room) -> None
     assert names[:6] == ["tier", "trust", "clock", "journal", "registry", "cluster"]
     assert all(name.startswith("node ") for name in names[6:])
     assert room.digests() == before
+    # The lab's certificate ends tomorrow, long before the next visit: told, and no fault.
+    assert answer.result["warnings"] == ["registry"]
+    assert "warn registry" in answer.stderr
 
 
 def test_doctor_names_the_one_thing_that_is_wrong_and_its_fix(room: Room) -> None:

@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 
 from teraferry.bundles.errors import OperatorNeededError, TeraFerryError
+from teraferry.bundles.progress import Silent
 from teraferry.installer.adapters.journal.file import FileJournal
 from teraferry.installer.ports import Entry
 from teraferry.installer.trust.accepted import accept_release, shown_trust
+from teraferry.installer.trust.judge import trust_kit
 from teraferry.installer.trust.pin import Replacement, pin_root
 from teraferry.installer.trust.record import remembered, require_store_current
 from teraferry.keys.trust_store import TrustStore
+from teraferry.keys.trusted import EPOCH, TrustedRelease
 from teraferry.keys.tuf_metadata import Root, fingerprint_of, parse_metadata
 from tests.lab.house import NOW, House
 
@@ -372,3 +375,37 @@ def test_file_of_another_product_is_no_pin_of_this_one(site: Site) -> None:
     site.store_file.rename(site.store_file.with_name("billing.json"))
 
     assert refused(site.store.load) == (24, "trust-store-corrupt")
+
+
+# ---- what every command asks before it believes a kit
+
+
+def judge(site: Site, kit: Path, site_file: Path) -> TrustedRelease:
+    place: dict[str, Any] = {"store": site.store, "journal": site.journal, "site_file": site_file}
+    return trust_kit(kit, **place, built_at=EPOCH, now=NOW, progress=Silent())
+
+
+def test_kit_is_judged_by_no_store_that_was_put_back(site: Site, tmp_path: Path) -> None:
+    older = site.store_file.read_bytes()
+    kit = site.house.kit("1.0.0").folder
+    site.accept("1.1.0")
+    site.store_file.write_bytes(older)
+
+    # By the store alone this kit would be new.
+    assert refused(lambda: judge(site, kit, tmp_path / "none.toml")) == (24, "trust-store-rolled-back")
+
+
+def test_kit_is_judged_by_the_demand_of_the_site_file(site: Site, tmp_path: Path) -> None:
+    kit = site.house.kit("1.0.0").folder
+    site_file = tmp_path / "site.toml"
+    site_file.write_text(f'[trust]\nrequire_openpgp = "{"A" * 40}"\nopenpgp_key = "{tmp_path}/none.asc"\n')
+
+    assert judge(site, kit, tmp_path / "none.toml").openpgp is None
+    assert refused(lambda: judge(site, kit, site_file)) == (23, "openpgp-key-missing")
+
+
+def test_kit_is_judged_by_no_site_file_that_cannot_be_read(site: Site, tmp_path: Path) -> None:
+    kit = site.house.kit("1.0.0").folder
+    (tmp_path / "site.toml").write_text("[trust")
+
+    assert refused(lambda: judge(site, kit, tmp_path / "site.toml")) == (2, "site-syntax")
