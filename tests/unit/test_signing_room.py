@@ -336,11 +336,14 @@ def test_a_signature_over_other_bytes_is_not_attached(house: House, room: LabRoo
     assert refused(room, _file(forged)).reference == "answer-changed"
 
 
-@pytest.mark.parametrize("taken_from", ["another key", "another kit", "nowhere"])
+@pytest.mark.parametrize("taken_from", ["another key", "another kit", "itself, changed", "itself, and more", "nowhere"])
 def test_evidence_of_another_signing_is_not_attached(house: House, room: LabRoom, taken_from: str) -> None:
     request = room.request().content
     other = LabRoom(house, house.build(name="other", blobs=(b"other",)))
+    own = json.loads(answer(house, "release-1", request).content)["evidence"]
     stray = {
+        "itself, changed": own.replace("release-1.pem", "another.pem"),
+        "itself, and more": own.replace('"signed"', '"more": 1, "signed"', 1),
         "another key": json.loads(answer(house, "release-2", request).content)["evidence"],
         "another kit": json.loads(answer(house, "release-1", other.request().content).content)["evidence"],
         "nowhere": "{}",
