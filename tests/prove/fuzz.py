@@ -76,7 +76,7 @@ def prove(record: Record, names: Sequence[str]) -> Outcome:
             record.tell(f"{piece}: {executions} executions, {len(list(working.iterdir()))} inputs, {peak_mb} MB")
     for name in names:
         keep(name, [path.read_bytes() for path in sorted((record.folder / "corpus" / name).iterdir())])
-    return _outcome(record, names, findings)
+    return outcome_of(record, names, findings)
 
 
 def fuzzer_folder() -> Path:
@@ -141,7 +141,8 @@ def _figure(said: str, name: str) -> int:
     return int(found.group(1))
 
 
-def _outcome(record: Record, names: Sequence[str], findings: list[str]) -> Outcome:
+def outcome_of(record: Record, names: Sequence[str], findings: list[str]) -> Outcome:
+    """Return whether every one of ``names`` was run to the end and nothing was found."""
     counts: dict[str, int | str] = {}
     for name in names:
         counts[name] = sum(found["executions"] for piece, found in record.pieces().items() if piece.split()[0] == name)
