@@ -30,7 +30,7 @@ CHANGE_SECONDS: Final = 120.0
 COPY_BYTES_PER_SECOND: Final = 5_000_000
 """Slowest copy that is waited for: 120 s and one second more for each 5 MB."""
 
-ASSIGNED_SECONDS: Final = 6.5
+ASSIGNED_SECONDS: Final = 7.5
 """The master hears of it with a heartbeat, every 5 s; then whom it had sent to a volume has begun to write there."""
 
 IN_FLIGHT_SECONDS: Final = 0.5
