@@ -13,6 +13,7 @@ from teraferry.bundles.system.clock import now_utc
 from teraferry.bundles.system.console import CommandConsole, run_program
 from teraferry.installer import cli_executor as executor
 from teraferry.installer import cli_gates as gates
+from teraferry.installer import cli_keys
 from teraferry.installer import cli_wiring as wiring
 from teraferry.installer.adapters.lock import site_lock
 from teraferry.installer.cli_command import Result, command, main_group
@@ -20,10 +21,11 @@ from teraferry.installer.cli_wiring import Place
 from teraferry.installer.rollout.journal import head_of
 
 if TYPE_CHECKING:
+    from teraferry.installer.install import InstallReport
     from teraferry.installer.rollout.plan import Plan
     from teraferry.installer.verify import VerifiedBundle
 
-__all__ = ["main", "main_group"]
+__all__ = ["cli_keys", "main", "main_group"]  # the commands of cli_keys are made when it is imported
 
 PROGRAM = "teraferry-installer"
 KIT = click.argument("kit", type=click.Path(path_type=Path))
@@ -39,6 +41,7 @@ def verify(place: Place, console: CommandConsole, kit: Path) -> Result:
 @command("plan", help="Show what install would do, and what each gate sees now. Example: plan /media/stick/KIT")
 @KIT
 def plan(place: Place, console: CommandConsole, kit: Path) -> Result:
+    from teraferry.installer.cli_key_wiring import guard_keys
     from teraferry.installer.rollout.foresee import foresee
     from teraferry.installer.rollout.plan import plan_rolling
     from teraferry.installer.rollout.runs import installed_version_of
@@ -46,8 +49,10 @@ def plan(place: Place, console: CommandConsole, kit: Path) -> Result:
     strategy, site = wiring.open_site(place, kit, console)
     bundle = wiring.verify_kit(place, kit, console, whole=False)
     made = plan_rolling(bundle.manifest, site)
-    rolling = wiring.make_rolling(site, made, bundle.pieces, console)
-    installed = installed_version_of(place.journal().replay())
+    journal = place.journal()
+    keys = guard_keys(site, made, place, console, journal=journal)
+    rolling = wiring.make_rolling(site, made, bundle.pieces, console, keys=keys)
+    installed = installed_version_of(journal.replay())
     seen = foresee(
         bundle,
         made,
@@ -78,6 +83,7 @@ def _install_here(
     place: Place, console: CommandConsole, kit: Path, *, yes: bool, check_registry: bool, wait: str
 ) -> Result:
     from teraferry.installer import install as service
+    from teraferry.installer.cli_key_wiring import guard_keys
     from teraferry.installer.rollout.plan import plan_rolling
     from teraferry.installer.trust.accepted import accept_release
     from teraferry.installer.verify import require_blobs
@@ -90,10 +96,11 @@ def _install_here(
         made = plan_rolling(bundle.manifest, site)
         require_blobs(bundle, (target.digest for target in made.targets))
         journal = place.journal()
+        keys = guard_keys(site, made, place, console, journal=journal)
         parts = service.InstallParts(
             journal=journal,
             registry=wiring.make_registry(site),
-            rolling=wiring.make_rolling(site, made, bundle.pieces, console, stop_requested=stop_requested),
+            rolling=wiring.make_rolling(site, made, bundle.pieces, console, keys=keys, stop_requested=stop_requested),
             clock=now_utc,
             progress=console,
             jobs=wiring.LOAD_CONNECTIONS,
@@ -105,15 +112,7 @@ def _install_here(
         )
         report = service.install(bundle, made, parts)
         wiring.forget_old_programs()
-    return {
-        **_release_fields(bundle),
-        "tier": strategy.tier,
-        "nodes": list(report.nodes),
-        "loaded_bytes": report.load.loaded_bytes,
-        "skipped_bytes": report.load.skipped_bytes,
-        "journal_head": report.journal_head,
-        "resumed": report.resumed,
-    }
+    return {**_release_fields(bundle), "tier": strategy.tier, **_report_fields(report)}
 
 
 @command("load", help="Verify KIT and load its images into the local registry. Example: load /media/stick/KIT")
@@ -165,6 +164,8 @@ def status(place: Place, console: CommandConsole, *, follow: bool) -> Result:
     fields: dict[str, object] = {"release": seen.release, "state": seen.state, "next": seen.next, "running": running}
     if running:
         fields["next"] = "teraferry-installer status --follow"
+    if seen.keys_lost:
+        fields["keys_lost"] = list(seen.keys_lost)
     if seen.half_done is not None:
         fields |= {
             "half_done": seen.half_done,
@@ -256,6 +257,16 @@ def _release_fields(bundle: VerifiedBundle) -> dict[str, object]:
         "signers": list(bundle.release.signers),
         "chunks": len(bundle.reader.index.chunks),
         "sha256": signed.digest.removeprefix("sha256:"),
+    }
+
+
+def _report_fields(report: InstallReport) -> dict[str, object]:
+    return {
+        "nodes": list(report.nodes),
+        "loaded_bytes": report.load.loaded_bytes,
+        "skipped_bytes": report.load.skipped_bytes,
+        "journal_head": report.journal_head,
+        "resumed": report.resumed,
     }
 
 

@@ -11,6 +11,7 @@ from teraferry.bundles.progress import Progress
 from teraferry.bundles.system.clock import now_utc
 from teraferry.installer import cli_gates as gates
 from teraferry.installer import cli_wiring as wiring
+from teraferry.installer.cli_key_wiring import key_probes
 from teraferry.installer.cli_registry import registry_certificate_expiry
 from teraferry.installer.doctor import Advice, Probe, require_all_well, rows_of, run_probes
 from teraferry.installer.expiry import Expiry, Horizon
@@ -61,6 +62,7 @@ def examine(place: wiring.Place, progress: Progress) -> Mapping[str, object]:
     probes += [Probe(f"node {node.name}", partial(_node, node)) for node in site.nodes]
     gate = gates.make_compliance(site)
     probes += [Probe(f"compliance {each[0].name}", partial(_compliance, each)) for each in gate.probes]
+    probes += key_probes(site, place, progress)
     checks += run_probes(probes, progress)
     require_all_well(checks)
     return {"checks": rows_of(checks), "warnings": [check.name for check in checks if check.warning]}

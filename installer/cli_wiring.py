@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from teraferry.bundles.progress import Progress
     from teraferry.bundles.system.console import CommandConsole
     from teraferry.installer.ports import Cluster, NodeTransport, Registry, Workload
+    from teraferry.installer.rollout.key_gate import KeyGate
     from teraferry.installer.rollout.plan import Plan
     from teraferry.installer.rollout.rolling_parts import RollingParts
     from teraferry.installer.site.model import Node, Site, Transport
@@ -258,6 +259,7 @@ def make_rolling(
     pieces: Callable[[Digest], Iterable[Buffer]],
     progress: Progress,
     *,
+    keys: KeyGate,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> RollingParts:
     """Return the hands of a rolling update of ``site``."""
@@ -278,5 +280,6 @@ def make_rolling(
         monotonic_seconds=monotonic_seconds,
         sleep_seconds=sleep_seconds,
         progress=progress,
+        keys=keys,
         require_not_stopped=require_not_stopped(stop_requested, changed=True),
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from teraferry.installer.ports import Entry
 from teraferry.installer.rollout.execute import DONE, ENDED, FAILED, INTENT, ROLLBACK, STARTED, UNDONE
+from teraferry.installer.rollout.key_journal import alarms_of
 from teraferry.installer.rollout.plan import DRAIN, PATCH, REBALANCE
 from teraferry.installer.rollout.runs import installed_version_of, open_run_of
 
@@ -19,16 +20,30 @@ class Status:
     """A site's state in the words of a person."""
 
     release: str | None  # the version the last complete install brought in
-    state: str  # "nothing installed", "installed", "half done", "rolling back", "rolled back"
+    state: str  # "nothing installed", "installed", "half done", "rolling back", "rolled back", "key continuity lost"
     next: str  # what to type
     half_done: str | None  # the version of the run that is open
     finished_nodes: tuple[str, ...]  # of the open run: on its version, and the cluster was whole again after them
     node_in_hand: str | None
     last_failure: str | None
+    keys_lost: tuple[str, ...] = ()  # "Company_Key on vol-1: ...": an alarm that stands
 
 
 def status_of(entries: Sequence[Entry]) -> Status:
-    """Return where the site is, from its journal."""
+    """Return where the site is, from its journal. A lost key comes before everything else."""
+    seen = _rollout_status(entries)
+    alarms = alarms_of(entries)
+    if not alarms:
+        return seen
+    return replace(
+        seen,
+        state="key continuity lost",
+        next="teraferry-installer keys check, once the key is found or brought back; touch nothing else",
+        keys_lost=tuple(f"{alarm.key} on {alarm.node}: {alarm.found} (seen {alarm.when})" for alarm in alarms),
+    )
+
+
+def _rollout_status(entries: Sequence[Entry]) -> Status:
     installed = installed_version_of(entries)
     unfinished = open_run_of(entries)
     if unfinished is None:

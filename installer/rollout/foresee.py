@@ -16,6 +16,16 @@ from teraferry.installer.rollout.plan import Plan
 from teraferry.installer.rollout.rolling_parts import RollingParts, judge_now
 from teraferry.installer.verify import VerifiedBundle
 
+KEY_CHECKS = (
+    "before the first step",
+    "before each node",
+    "before a stopped node rejoins: the keys on it",
+    "after each node",
+    "after a node was put back, and after a rollback",
+    "at the end",
+)
+"""When keys that must survive are looked at; ``docs/keys.md`` tells why."""
+
 
 def foresee(
     bundle: VerifiedBundle,
@@ -42,8 +52,10 @@ def foresee(
 
     Raises:
         BundleError: 10, 11: an image's documents are not what was signed.
+        RefusedError: 40: a key that must survive could not be brought back, or cannot be asked.
     """
     signed = bundle.release.bundle
+    keys, keys_seen = rolling.keys.foresee()
     return {
         "product": signed.product,
         "version": signed.version,
@@ -59,7 +71,10 @@ def foresee(
             "registry": _gate(registry.require_ready, "ready"),
             "cluster": _cluster_gate(rolling),
             **({"compliance": _gate(compliance.require_open, "open")} if compliance.probes else {}),
+            **({"keys": keys_seen} if keys else {}),
         },
+        "keys": keys,
+        "keys_checked": list(KEY_CHECKS) if keys else [],
         "on_failure": _on_failure(rolling),
     }
 

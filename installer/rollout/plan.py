@@ -20,6 +20,7 @@ CHECK = "check_cluster_health"
 DRAIN = "drain_node"
 PATCH = "patch_binary"
 REJOIN = "rejoin_cluster"
+PROVE = "prove_keys"
 REBALANCE = "wait_for_rebalance"
 
 ROLL_ORDER = ("volume", "app", "filer")
@@ -60,6 +61,7 @@ class Plan:
     targets: tuple[Target, ...]
     stays: tuple[str, ...]  # sentences: what is not touched and why
     upload_bytes: int  # to nodes, at most
+    keys: tuple[str, ...] = ()  # names of the keys that must survive it
 
     def targets_of(self, node: str) -> tuple[Target, ...]:
         """Return what of the release goes to ``node``."""
@@ -106,10 +108,13 @@ def plan_rolling(manifest: Manifest, site: Site) -> Plan:
             f"expected at least one role that rolls: {', '.join(ROLL_ORDER)}",
             hint="Give a [[deploy]] in site.toml one of these roles, then `teraferry-installer plan KIT`.",
         )
-    return plan_targets(targets, mode=site.cluster.mode, stays=_staying(site))
+    keys = tuple(key.name for key in site.keys)
+    return plan_targets(targets, mode=site.cluster.mode, stays=_staying(site), keys=keys)
 
 
-def plan_targets(targets: Sequence[Target], *, mode: str, stays: tuple[str, ...] = (), prefix: str = "") -> Plan:
+def plan_targets(
+    targets: Sequence[Target], *, mode: str, stays: tuple[str, ...] = (), prefix: str = "", keys: tuple[str, ...] = ()
+) -> Plan:
     """Return the plan that brings ``targets`` in, in their order, one node at a time.
 
     Args:
@@ -117,6 +122,7 @@ def plan_targets(targets: Sequence[Target], *, mode: str, stays: tuple[str, ...]
         mode: ``safe`` empties a volume server first, ``quick`` lets it leave and come back.
         stays: Sentences for people.
         prefix: Put before every step id, "" or "rollback ".
+        keys: Names of the keys that must survive; where there are any, each node is followed by a look at them.
     """
     steps = [
         Step(
@@ -130,9 +136,12 @@ def plan_targets(targets: Sequence[Target], *, mode: str, stays: tuple[str, ...]
     for node in dict.fromkeys(target.node for target in targets):
         role = next(target.role for target in targets if target.node == node)
         steps += [
-            Step(f"{prefix}{action} {node}", action, node, text) for action, text in _node_steps(node, role, mode)
+            Step(f"{prefix}{action} {node}", action, node, text)
+            for action, text in _node_steps(node, role, mode)
+            if action != PROVE or keys
         ]
-    return Plan("1", "rolling", tuple(steps), tuple(targets), stays, sum(target.length_bytes for target in targets))
+    upload_bytes = sum(target.length_bytes for target in targets)
+    return Plan("1", "rolling", tuple(steps), tuple(targets), stays, upload_bytes, keys)
 
 
 def reverse_targets(targets: Sequence[Target], old: Mapping[tuple[str, str], Digest]) -> tuple[Target, ...]:
@@ -153,8 +162,9 @@ def _node_steps(node: str, role: str, mode: str) -> list[tuple[str, str]]:
     check = (CHECK, f"before {node}: health exactly 100 % over all nodes, three polls in a row")
     patch = (PATCH, f"stop {node} and link the new version in")
     rejoin = (REJOIN, f"start {node}; it must run the signed digest and be back in the cluster")
+    prove = (PROVE, f"after {node}: every key that must survive is still there")
     if role != "volume":
-        return [check, patch, rejoin, (REBALANCE, f"after {node}: health exactly 100 % again")]
+        return [check, patch, rejoin, prove, (REBALANCE, f"after {node}: health exactly 100 % again")]
     drain = (
         f"move everything off {node}; no shard is ever missing" if mode == "safe" else f"let {node} leave the cluster"
     )
@@ -163,6 +173,7 @@ def _node_steps(node: str, role: str, mode: str) -> list[tuple[str, str]]:
         (DRAIN, drain),
         patch,
         rejoin,
+        prove,
         (REBALANCE, f"spread shards again; blocks until 100 %, then soak, after {node}"),
     ]
 

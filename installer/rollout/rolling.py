@@ -14,6 +14,7 @@ from teraferry.bundles.errors import OperatorNeededError, RolledBackError, TeraF
 from teraferry.installer.rollout import plan as planning
 from teraferry.installer.rollout.execute import ROLLBACK, STOPPED, UNDONE, RunRecord, execute
 from teraferry.installer.rollout.gates import Baseline
+from teraferry.installer.rollout.key_gate import KeyContinuityError
 from teraferry.installer.rollout.plan import Plan, Step
 from teraferry.installer.rollout.rolling_parts import RollingParts, check_cluster_health
 from teraferry.installer.rollout.rolling_steps import START_SECONDS, RollingSteps
@@ -28,14 +29,16 @@ def execute_rolling_update(plan: Plan, parts: RollingParts, record: RunRecord, *
         StoppedByOperatorError: 43, somebody asked for a stop; no node is out of the cluster by our doing.
         RolledBackError: 50, ``node-failed-rolled-back``; every node serves on its old version.
         OperatorNeededError: 60, ``halted-half-way``: mixed versions, no further node is touched.
+        KeyContinuityError: 61, 60: a key is lost, or it could not be decided; nothing is put back.
     """
     roll = _Rolling(plan, parts, record, baseline)
     if record.is_rolling_back():
         roll.roll_back("an earlier run began to roll back")
     try:
         roll.roll_out()
-    except StoppedByOperatorError:
-        # Nothing failed: no node is put back, and the next install goes on from here.
+    except (StoppedByOperatorError, KeyContinuityError):
+        # Stopped: nothing failed, and the next install goes on from here. A key is lost, or nobody can tell:
+        # putting nodes back would touch more of them, and could destroy what is left of the key.
         raise
     except TeraFerryError as error:
         roll.settle_failure(error)
@@ -82,6 +85,8 @@ class _Rolling:
         if in_hand is not None and self._is_wrong(in_hand):
             try:
                 self._restore(in_hand, old)
+            except KeyContinuityError:
+                raise
             except TeraFerryError as second:
                 raise self._halted(error, old, f"; {in_hand} could not be put back: {second.message}") from error
             old = {key: digest for key, digest in old.items() if key[0] != in_hand}
@@ -118,10 +123,13 @@ class _Rolling:
             RolledBackError: 50, when that is done. OperatorNeededError: 60, when it could not be.
         """
         targets = planning.reverse_targets(self._plan.targets, self._old_digests())
-        back = planning.plan_targets(targets, mode=self._parts.mode, prefix="rollback ")
+        back = planning.plan_targets(targets, mode=self._parts.mode, prefix="rollback ", keys=self._plan.keys)
         try:
             self._steps.reopen(back, prefix="rollback ")
             execute(self._steps.actions(back, prefix="rollback "), self._record, self._parts.progress)
+            self._parts.keys.require_kept(self._record, "after the rollback")
+        except KeyContinuityError:
+            raise
         except TeraFerryError as error:
             raise OperatorNeededError(
                 "rollback-halted",
@@ -139,6 +147,7 @@ class _Rolling:
         self._parts.progress.say("restore", f"{node} is put back on its old version", node=node)
         targets = self._plan.targets_of(node)
         if not self._is_back_on(node, old):
+            self._parts.keys.require_kept(self._record, f"before {node} is put back", node=node)
             for target in targets:
                 workload = self._parts.workloads[node, target.path]
                 workload.stop()
@@ -152,6 +161,7 @@ class _Rolling:
         for step in self._plan.steps:
             if step.node == node and step.action != planning.STAGE and self._record.is_begun(step.id):
                 self._record.note(UNDONE, step.id, node=node)
+        self._parts.keys.require_kept(self._record, f"after {node} was put back")
 
     def _wait_for_old(self, node: str, old: Mapping[tuple[str, str], Digest]) -> None:
         """Give the restored node time to be back; what became of it is judged by the gate after this."""

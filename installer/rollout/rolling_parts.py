@@ -14,6 +14,7 @@ from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.progress import Progress
 from teraferry.installer.ports import Cluster, Workload
 from teraferry.installer.rollout.gates import Baseline, Health, judge_health
+from teraferry.installer.rollout.key_gate import KeyGate
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class RollingParts:
     monotonic_seconds: Callable[[], float]
     sleep_seconds: Callable[[float], None]
     progress: Progress
+    keys: KeyGate
     require_not_stopped: Callable[[], None] = lambda: None  # raises StoppedByOperatorError
 
 

@@ -1,6 +1,7 @@
 """The steps of a rolling update on one node, as actions: how to see, do and check each.
 
-``check_cluster_health`` → ``drain_node`` → ``patch_binary`` → ``rejoin_cluster`` → ``wait_for_rebalance``.
+``check_cluster_health`` → ``drain_node`` → ``patch_binary`` → ``rejoin_cluster`` → ``prove_keys`` (where there
+are keys that must survive) → ``wait_for_rebalance``.
 What is true on the node decides, never the journal alone: a step whose effect is there is not
 done again, and one whose purpose has passed is not looked at again.
 """
@@ -54,6 +55,7 @@ class RollingSteps:
             planning.DRAIN: self.drain_node,
             planning.PATCH: self.patch_binary,
             planning.REJOIN: self.rejoin_cluster,
+            planning.PROVE: self.prove_keys,
             planning.REBALANCE: self.wait_for_rebalance,
         }[step.action]
         action = build(step, targets, prefix)
@@ -111,6 +113,8 @@ class RollingSteps:
                 self._parts.cluster.rebalance(home=targets[0].address)
             health = require_full_health(self._parts, baseline=self._baseline, why=f"health before {step.node}")
             self._parts.progress.say("gate", f"health before {step.node}: {health.summary()}", node=step.node)
+            # After the last look there was a soak; a key lost in it must not cost another node.
+            self._parts.keys.require_kept(self._record, f"before {step.node}")
             return {"health": health.summary()}
 
         return Action(step, is_moot, lambda: True, _nothing, confirm, {})
@@ -167,6 +171,8 @@ class RollingSteps:
 
         def act() -> None:
             self._parts.progress.start(f"rejoin {step.node}")
+            # A node whose state was wiped must not come back into the cluster as if nothing had happened.
+            self._parts.keys.require_kept(self._record, f"before {step.node} rejoins", node=step.node)
             for target in targets:
                 self._workload(target).start()
 
@@ -181,6 +187,15 @@ class RollingSteps:
             return {"node": step.node, "running": [t.digest for t in targets]}
 
         return Action(step, self._is_finished(targets, prefix), is_true, act, confirm, {})
+
+    def prove_keys(self, step: Step, targets: Sequence[Target], prefix: str) -> Action:
+        """Gate: every key of the site is still there and proves itself."""
+
+        def confirm() -> Mapping[str, object]:
+            self._parts.keys.require_kept(self._record, f"after {step.node}")
+            return {}
+
+        return Action(step, self._is_finished(targets, prefix), lambda: True, _nothing, confirm, {})
 
     def wait_for_rebalance(self, step: Step, targets: Sequence[Target], prefix: str) -> Action:
         """Block until the cluster is at 100 % again, then soak."""

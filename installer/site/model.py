@@ -198,12 +198,20 @@ class ComplianceTable(Model, frozen=True):
 
 
 class Key(Model, frozen=True):
-    """``[[key]]``: must survive everything."""
+    """``[[key]]``: must survive everything. Paths are on the key's node, but for ``recovery_proof``."""
 
     name: Name
     node: Name
     store: Literal["tpm", "pkcs11", "command"]
-    handle: Text
+    handle: Text  # tpm: 0x81010002; pkcs11: its URI with pin-source; command: what the program calls it
+    auth: Text | None = None  # tpm: file with the authorization value
+    twin: Text | None = None  # tpm: handle of the same secret as an HMAC key
+    twin_auth: Text | None = None
+    counter: Text | None = None  # tpm: index of an NV counter that only grows
+    tcti: Text | None = None  # tpm: how tpm2-tools reach it
+    command: Argv | None = None  # command: the site's own program
+    blobs: tuple[Text, ...] = ()  # files that hold the key, wrapped
+    protected: tuple[Text, ...] = ()  # other files and folders no rollout may touch
     recovery_proof: Text | None = None
     accepted_without_recovery: Text | None = None
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from pathlib import PurePosixPath
 from typing import TypeVar
 
 from teraferry.bundles.errors import UsageError
@@ -16,7 +15,9 @@ from teraferry.installer.site.addresses import (
     parse_url,
     registry_endpoint,
 )
+from teraferry.installer.site.key_rules import require_sound_keys
 from teraferry.installer.site.model import GRPC_PORT_OFFSET, Deploy, Probe, Site, Transport, TrustTable
+from teraferry.installer.site.paths import require_absolute, require_words
 from teraferry.installer.site.strategy import parse_tier
 from teraferry.installer.site.text import SiteText, Where
 from teraferry.keys.openpgp import parse_fingerprint
@@ -38,12 +39,11 @@ def require_sound(site: Site, text: SiteText) -> None:
     _require_deploys(site, text)
     for name, probe in site.compliance.probes.items() if site.compliance else ():
         _require_probe(probe, text, ("compliance", name))
+    require_sound_keys(site, text)
 
 
 def _require_delivered(site: Site, text: SiteText) -> None:
     # A demand that this installer cannot meet yet is refused; ignored, it would be a promise broken in silence.
-    if site.keys:
-        raise _not_delivered(text, ("key", 0), "watching over keys that must survive")
     if site.cluster is not None and site.cluster.engine != "seaweedfs":
         raise _not_delivered(text, ("cluster", "engine"), f'engine = "{site.cluster.engine}"')
     for number, deploy in enumerate(site.deploys):
@@ -69,7 +69,7 @@ def require_sound_trust(trust: TrustTable, text: SiteText) -> None:
     if trust.require_openpgp is not None:
         _checked(text, ("trust", "require_openpgp"), partial(parse_fingerprint, trust.require_openpgp))
     if trust.openpgp_key is not None:
-        _require_absolute(trust.openpgp_key, text, ("trust", "openpgp_key"))
+        require_absolute(trust.openpgp_key, text, ("trust", "openpgp_key"))
         if trust.require_openpgp is None:
             # A key that nothing asks for looks like a demand, and is none.
             found = "without require_openpgp, expected the fingerprint of that key there"
@@ -88,9 +88,9 @@ def _require_registry(site: Site, text: SiteText) -> None:
     if scheme == "https" and registry.plain_http:
         raise text.bad_value(("registry", "plain_http"), "true beside an https URL, expected one of the two")
     if registry.ca is not None:
-        _require_absolute(registry.ca, text, ("registry", "ca"))
+        require_absolute(registry.ca, text, ("registry", "ca"))
     if registry.credentials is not None:
-        _require_absolute(registry.credentials.password_file, text, ("registry", "credentials", "password_file"))
+        require_absolute(registry.credentials.password_file, text, ("registry", "credentials", "password_file"))
 
 
 def _require_nodes(site: Site, text: SiteText) -> None:
@@ -114,7 +114,7 @@ def _require_transport(transport: Transport, text: SiteText, where: Where) -> No
     if transport.ssh is None and (transport.identity is not None or transport.host_key is not None):
         raise text.bad_value(where, "identity or host_key without ssh, expected them only with it")
     if transport.command is not None:
-        _require_words(transport.command, text, where)
+        require_words(transport.command, text, where)
     if transport.ssh is not None:
         _require_ssh(transport, transport.ssh, text, where)
 
@@ -130,7 +130,7 @@ def _require_ssh(transport: Transport, ssh: str, text: SiteText, where: Where) -
                 reference="site-missing-field",
                 hint=f'Write {field} = "{example}" beside ssh.',
             )
-    _require_absolute(transport.identity or "", text, (*where, "identity"))
+    require_absolute(transport.identity or "", text, (*where, "identity"))
 
 
 def _require_cluster(site: Site, text: SiteText) -> None:
@@ -159,7 +159,7 @@ def _require_cluster(site: Site, text: SiteText) -> None:
     if len(set(cluster.masters)) != len(cluster.masters):
         raise text.bad_value(("cluster", "masters"), "a master twice, expected each once")
     if cluster.weed != "weed":
-        _require_absolute(cluster.weed, text, ("cluster", "weed"))
+        require_absolute(cluster.weed, text, ("cluster", "weed"))
 
 
 def _require_deploys(site: Site, text: SiteText) -> None:
@@ -176,7 +176,7 @@ def _require_deploys(site: Site, text: SiteText) -> None:
             raise text.bad_value(
                 (*where, "path"), "absent, expected it with workload binary", reference="site-missing-field"
             )
-        _require_absolute(deploy.path, text, (*where, "path"))
+        require_absolute(deploy.path, text, (*where, "path"))
         _require_restart(deploy, text, where)
     _require_own_paths(site, text)
 
@@ -192,11 +192,11 @@ def _require_probe(probe: Probe, text: SiteText, where: Where) -> None:
         if scheme == "http" and not is_loopback(host):
             raise text.bad_value((*where, "http"), f"plain HTTP to {host}, expected https: anybody there could answer")
     if probe.ca is not None:
-        _require_absolute(probe.ca, text, (*where, "ca"))
+        require_absolute(probe.ca, text, (*where, "ca"))
     if probe.command is not None:
-        _require_words(probe.command, text, (*where, "command"))
+        require_words(probe.command, text, (*where, "command"))
     if probe.file is not None:
-        _require_absolute(probe.file, text, (*where, "file"))
+        require_absolute(probe.file, text, (*where, "file"))
 
 
 def _require_restart(deploy: Deploy, text: SiteText, where: Where) -> None:
@@ -205,7 +205,7 @@ def _require_restart(deploy: Deploy, text: SiteText, where: Where) -> None:
         raise text.bad_value(where, "expected either unit, or both stop and start")
     for field, argv in (("stop", deploy.stop), ("start", deploy.start)):
         if argv is not None:
-            _require_words(argv, text, (*where, field))
+            require_words(argv, text, (*where, field))
 
 
 def _require_own_paths(site: Site, text: SiteText) -> None:
@@ -219,18 +219,6 @@ def _require_own_paths(site: Site, text: SiteText) -> None:
             if other != user:
                 found = f"{deploy.path} for {user} and for {other}, expected a path of its own for each on one machine"
                 raise text.bad_value(("deploy", number, "path"), found)
-
-
-def _require_absolute(path: str, text: SiteText, where: Where) -> None:
-    pure = PurePosixPath(path)
-    plain = path.isprintable() and path == str(pure) and ".." not in pure.parts and not path.startswith("//")
-    if not pure.is_absolute() or not plain or len(pure.parts) < 2:
-        raise text.bad_value(where, f"{path!r}, expected an absolute path without .., // or a / at its end")
-
-
-def _require_words(argv: Sequence[str], text: SiteText, where: Where) -> None:
-    if not argv[0] or any("\0" in word for word in argv):
-        raise text.bad_value(where, "expected a program and its arguments, each in quotes of its own")
 
 
 def _checked(text: SiteText, where: Where, parse: Callable[[], _Parsed]) -> _Parsed:

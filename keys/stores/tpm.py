@@ -207,14 +207,3 @@ class TpmStore:
         done = self._runner.run([argv[0], "-T", self._key.tcti, *argv[1:]], stdin=stdin, timeout_seconds=TOOL_SECONDS)
         require_ran(done, self._key.what, "tpm2-tools")
         return done
-
-
-def parse_handle(text: str) -> int:
-    """Return the handle that ``text`` (hex) is.
-
-    Raises:
-        ValueError: No hex number of a TPM handle.
-    """
-    if not text.lower().startswith("0x") or len(text) > len("0x81010002"):
-        raise ValueError(f"{text[:20]!r}, expected a handle such as 0x81010002")
-    return int(text, 16)

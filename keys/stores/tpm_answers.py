@@ -88,6 +88,17 @@ class Lockout:
         return 0 if self.is_locked else max(0, self.most - self.failed)
 
 
+def parse_handle(text: str) -> int:
+    """Return the handle that ``text`` (hex) is.
+
+    Raises:
+        ValueError: No hex number of a TPM handle.
+    """
+    if not re.fullmatch(r"0x[0-9A-Fa-f]{1,8}", text):
+        raise ValueError(f"{text[:20]!r}, expected a handle such as 0x81010002")
+    return int(text, 16)
+
+
 def parse_public(text: str, what: str) -> PublicArea:
     """Return the public area that ``tpm2_readpublic`` printed.
 

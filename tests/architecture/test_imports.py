@@ -24,6 +24,9 @@ PURE = (
         "installer/rollout/gates.py",
         "installer/rollout/plan.py",
         "installer/rollout/journal.py",
+        "installer/rollout/key_journal.py",
+        "installer/rollout/protected.py",
+        "installer/site/key_rules.py",
         "installer/site/strategy.py",
     ),
 )

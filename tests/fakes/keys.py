@@ -16,23 +16,15 @@ from teraferry.keys.ports import Look
 from teraferry.keys.stores.refusals import undecided
 
 
-def _nothing(_what: str) -> None:
-    """Nobody watches."""
-
-
 class FakeKeyStore:
     """``KeyStore`` in memory.
 
     Args:
         proof: What the key gives.
-        reach: Called before each question with its name.
     """
 
-    def __init__(
-        self, proof: Literal["signature", "hmac"] = "signature", *, reach: Callable[[str], None] = _nothing
-    ) -> None:
+    def __init__(self, proof: Literal["signature", "hmac"] = "signature") -> None:
         self.proof: Literal["signature", "hmac"] = proof
-        self.reach = reach
         self.is_there = True
         self.can_be_asked = True
         self.replace()
@@ -44,23 +36,43 @@ class FakeKeyStore:
         self.mark = secrets.token_hex(8)
 
     def look(self) -> Look | None:
-        self._ask("look")
+        self._require_askable()
         if not self.is_there:
             return None
         return Look(self.proof, {"name": self.mark}, public_key=self._pem() if self.proof == "signature" else "")
 
     def answer(self, challenge: bytes) -> bytes | None:
-        self._ask("answer")
+        self._require_askable()
         if not self.is_there:
             return None
         if self.proof == "hmac":
             return hmac.digest(self._secret, challenge, "sha256")
         return self._private.sign(challenge, ec.ECDSA(hashes.SHA256()))
 
-    def _ask(self, question: str) -> None:
-        self.reach(question)
+    def _require_askable(self) -> None:
         if not self.can_be_asked:
             raise undecided("key-store-silent", "key in memory", "gave no answer", "Wait.")
 
     def _pem(self) -> str:
         return pem_of(self._private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
+class SeenKeyStore:
+    """A ``KeyStore`` that tells of each question before it passes it on.
+
+    Args:
+        inner: The key.
+        reach: Called with "look" or "answer".
+    """
+
+    def __init__(self, inner: FakeKeyStore, reach: Callable[[str], None]) -> None:
+        self._inner = inner
+        self._reach = reach
+
+    def look(self) -> Look | None:
+        self._reach("look")
+        return self._inner.look()
+
+    def answer(self, challenge: bytes) -> bytes | None:
+        self._reach("answer")
+        return self._inner.answer(challenge)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from teraferry.bundles import layout
@@ -19,17 +21,23 @@ from teraferry.installer.install import InstallParts, InstallReport, install
 from teraferry.installer.ports import Entry, Journal
 from teraferry.installer.rollout.execute import DONE, ENDED, INTENT, UNDONE
 from teraferry.installer.rollout.gates import judge_health
+from teraferry.installer.rollout.key_gate import KeyGate
 from teraferry.installer.rollout.plan import Plan, Target, plan_targets
 from teraferry.installer.rollout.rolling_parts import Patience, RollingParts
 from teraferry.installer.rollout.stopping import StoppedByOperatorError
 from teraferry.installer.verify import VerifiedBundle
+from teraferry.keys.recovery import Recovery
 from teraferry.keys.trusted import Floor, TrustedRelease
+from teraferry.keys.watch import KeyWatch, WatchedKey
+from teraferry.keys.wrapped_blobs import WrappedBlobs
 from tests.fakes.journal import MemoryJournal
+from tests.fakes.keys import FakeKeyStore, SeenKeyStore
 from tests.fakes.memory_bundle import make_bundle, noise
 from tests.fakes.rollout_records import SiteJournal, SiteRegistry
 from tests.fakes.rollout_site import (
     FILER,
     VOLUME_NODES,
+    Hands,
     Killed,
     Life,
     SiteCluster,
@@ -38,6 +46,7 @@ from tests.fakes.rollout_site import (
     address_of,
 )
 from tests.fakes.small_bundle import signed_facts, sources_of
+from tests.fakes.transport import FakeTransport
 
 PATH = "/opt/seaweedfs/bin/weed"
 NODES = (*VOLUME_NODES, FILER)
@@ -76,20 +85,35 @@ def make_kit(folder: Path, version: str) -> Kit:
     return Kit(VerifiedBundle(release, manifest, reader, path, whole=True), file, frozenset(blobs))
 
 
+KEYS = {"Company_Key": "vol-2", "Audit_Key": FILER}
+"""Key that must survive -> its node, on a site with keys."""
+
+
 class Site:
     """A world and a journal, on which installs are typed again and again.
 
     Args:
         journal: Where the real journal lies; None for one in memory.
+        keys: Folder for copies of wrapped blobs, on a site with keys that must survive; None on one without.
     """
 
-    def __init__(self, journal: Path | None, kit: Kit, *, mode: str = "safe", on_failure: str = "stop") -> None:
+    def __init__(
+        self,
+        journal: Path | None,
+        kit: Kit,
+        *,
+        mode: str = "safe",
+        on_failure: str = "stop",
+        keys: Path | None = None,
+    ) -> None:
         self.world = World(safe=mode == "safe")
         self._path = journal
         self._content = bytearray()
         self.kit = kit
         self.mode = mode
         self.on_failure = on_failure
+        self.backups = keys
+        self.keys = {name: FakeKeyStore() for name in KEYS} if keys is not None else {}
 
     def plan(self, kit: Kit) -> Plan:
         file = kit.program
@@ -106,7 +130,7 @@ class Site:
             )
             for node in NODES
         ]
-        return plan_targets(targets, mode=self.mode)
+        return plan_targets(targets, mode=self.mode, keys=tuple(self.keys))
 
     def install(
         self, life: Life | None = None, *, kit: Kit | None = None, stop_after: int | None = None
@@ -145,9 +169,9 @@ class Site:
         return self._path.read_bytes() if self._path.exists() else b""
 
     def entries(self) -> Sequence[Entry]:
-        return self._journal().replay()
+        return self.journal().replay()
 
-    def _journal(self) -> Journal:
+    def journal(self) -> Journal:
         return MemoryJournal(self._content) if self._path is None else FileJournal(self._path)
 
     def _tear(self, begun: bytes) -> None:
@@ -177,6 +201,22 @@ class Site:
         found += judge_health(observation, addresses, single_copies=self.mode == "safe").reasons
         return found + self._journal_problems()
 
+    def key_gate(self, life: Life, journal: Journal) -> KeyGate:
+        """Return the gate of one process; ``life`` is touched at each question to a key."""
+        watched = []
+        for name, store in self.keys.items():
+            hands = Hands(self.world, life)
+            seen = SeenKeyStore(store, partial(_reach_key, hands, name))
+            blobs = WrappedBlobs(name, (), FakeTransport(KEYS[name]))
+            watched.append(WatchedKey(name, KEYS[name], "fake", name, seen, blobs))
+        return KeyGate(
+            KeyWatch(watched, nonce=lambda: os.urandom(32)),
+            journal,
+            backups=self.backups or Path("/nowhere"),
+            recoveries=dict.fromkeys(self.keys, Recovery(accepted_without="a test, 2026-01-01, a test")),
+            progress=Silent(),
+        )
+
     def _journal_problems(self) -> list[str]:
         entries = self.entries()
         found = []
@@ -192,12 +232,13 @@ class Site:
 
     def _parts(self, kit: Kit, plan: Plan, life: Life, require_not_stopped: Callable[[], None]) -> InstallParts:
         world = self.world
+        journal = SiteJournal(world, life, self.journal(), self._tear)
 
         def sleep(seconds: float) -> None:
             world.seconds += seconds
 
         return InstallParts(
-            journal=SiteJournal(world, life, self._journal(), self._tear),
+            journal=journal,
             registry=SiteRegistry(world, life, kit.image_blobs),
             rolling=RollingParts(
                 cluster=SiteCluster(world, life),
@@ -210,6 +251,7 @@ class Site:
                 monotonic_seconds=lambda: world.seconds,
                 sleep_seconds=sleep,
                 progress=Silent(),
+                keys=self.key_gate(life, journal),
                 require_not_stopped=require_not_stopped,
             ),
             clock=lambda: NOW,
@@ -222,11 +264,22 @@ class Site:
         )
 
 
+def _reach_key(hands: Hands, name: str, question: str) -> None:
+    hands.reach(f"key {name}: {question}")
+
+
 def broken_site(
-    path: Path | None, kit: Kit, *, node: str, fault: str, on_failure: str = "stop", mode: str = "safe"
+    path: Path | None,
+    kit: Kit,
+    *,
+    node: str,
+    fault: str,
+    on_failure: str = "stop",
+    mode: str = "safe",
+    keys: Path | None = None,
 ) -> Site:
     """Return a site where the kit's program does not work on ``node``; ``fault`` is a set of ``Program``."""
-    site = Site(path, kit, mode=mode, on_failure=on_failure)
+    site = Site(path, kit, mode=mode, on_failure=on_failure, keys=keys)
     getattr(site.world.programs[node], fault).add(kit.program.digest)
     return site
 

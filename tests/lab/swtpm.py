@@ -96,6 +96,15 @@ class LabTpm:
         sealed = ["-i", self.path("secret"), "-a", "fixedtpm|fixedparent", "-L", self.path("policy")]
         self._create(handle, *sealed)
         (self.folder / "secret").unlink()
+        for part in ("pub", "priv"):
+            # What a site keeps of a sealed key: wrapped by the TPM, of no use without it.
+            (self.folder / f"sealed.{part}").write_bytes((self.folder / f"k.{part}").read_bytes())
+
+    def bring_back(self, public: bytes, private: bytes, handle: int = SEALED) -> None:
+        """Load a key from copies of its wrapped blobs and make it persistent again."""
+        (self.folder / "k.pub").write_bytes(public)
+        (self.folder / "k.priv").write_bytes(private)
+        self._load(handle)
 
     def add_twin(self, handle: int = TWIN, *, secret: bytes | None = None) -> None:
         """Import the secret as an HMAC key."""

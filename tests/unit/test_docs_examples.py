@@ -16,7 +16,7 @@ from teraferry.keys.uri import parse_key_uri
 REPOSITORY = Path(__file__).parents[2]
 TABLES = (
     *(site_model.Identity, site_model.RegistryTable, site_model.TrustTable, site_model.ClusterTable),
-    *(site_model.Node, site_model.Transport, site_model.Deploy),
+    *(site_model.Node, site_model.Transport, site_model.Deploy, site_model.Key),
 )
 """Tables of site.toml that tier 1 uses; docs/site.md has a row for each of their fields."""
 

@@ -48,14 +48,6 @@ audit_export = { command = ["/usr/local/bin/audit-export"], pass_when = { field 
 
 HOST_KEY = "ssh-ed25519 " + "A" * 68
 
-KEY = """
-[[key]]
-name = "Company_Key"
-node = "vol-1"
-store = "tpm"
-handle = "0x81010002"
-"""
-
 
 def parse(text: str) -> Site:
     return parse_site(text.encode(), name="site.toml")
@@ -390,7 +382,6 @@ def test_site_without_a_file_demands_nothing_and_one_that_cannot_be_read_refuses
 @pytest.mark.parametrize(
     "text",
     [
-        SITE + KEY,
         changed('engine = "seaweedfs"', 'engine = "swarm"'),
         changed('workload = "binary"', 'workload = "container"'),
     ],
