@@ -1,0 +1,132 @@
+"""A gateway between clients and two clusters, on one bridge: what a traffic switch is tried on.
+
+Clients reach the virtual address by the gateway, and blue and green reach the clients by it, as the network address
+translation on it needs.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import TracebackType
+
+from teraferry.installer.adapters.traffic.nftables import NftablesSwitch, SwitchFiles
+from teraferry.installer.adapters.traffic.nftables_layout import UNIT, Endpoint, Service, VirtualAddress
+from teraferry.installer.adapters.transport.command import CommandTransport
+from teraferry.installer.ports import NodeTransport
+from tests.lab.nodes import Lab, Node, wait_until
+
+REPOSITORY = Path(__file__).parents[2]
+CLIENT, GATEWAY, BLUE, GREEN = "10.78.0.2", "10.78.0.3", "10.78.0.11", "10.78.0.12"
+VIRTUAL = "10.78.9.1"
+PORTS = (80, 443)
+ANSWER_SECONDS = 20.0
+FILES = SwitchFiles(rules="/srv/etc/traffic.nft", units="/srv/etc/units")
+
+
+def virtual_address() -> VirtualAddress:
+    """Return two services; each side's server listens on one port for both."""
+    blue, green = Endpoint(IPv4Address(BLUE), 8000), Endpoint(IPv4Address(GREEN), 8000)
+    return VirtualAddress(IPv4Address(VIRTUAL), tuple(Service(port, blue, green) for port in PORTS))
+
+
+class GatewayLab:
+    """Four nodes: client, gateway, and a server each on blue and green that says its name. Use as a context."""
+
+    def __init__(self, folder: Path) -> None:
+        addresses = {"client": CLIENT, "gateway": GATEWAY, "blue": BLUE, "green": GREEN}
+        self.folder = folder
+        self.lab = Lab(folder / "lab", addresses, site="client")
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> GatewayLab:
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def gateway(self) -> Node:
+        """Return the node whose kernel switches."""
+        return self.lab.node("gateway")
+
+    def transport(self) -> NodeTransport:
+        """Return the way to the gateway."""
+        return CommandTransport("gateway", tuple(self.gateway.prefix))
+
+    def switch(self, transport: NodeTransport | None = None) -> NftablesSwitch:
+        """Return the switch on the gateway, as an installer that just started has it."""
+        return NftablesSwitch(transport or self.transport(), virtual_address(), files=FILES)
+
+    def answers(self, port: int = PORTS[0]) -> str:
+        """Make a new connection to the virtual address and return who answers."""
+
+        def ask() -> str:
+            with socket.create_connection((VIRTUAL, port), timeout=ANSWER_SECONDS) as connection:
+                connection.sendall(b"who\n")
+                return connection.recv(100).decode().strip()
+
+        return self.lab.node("client").call(ask)
+
+    def reboot(self) -> None:
+        """The kernel forgets every rule; then what is enabled runs, as its unit says."""
+        self.gateway.run("nft", "flush", "ruleset")
+        enabled = self.gateway.sh(f"cat {FILES.units}/sysinit.target.wants/{UNIT}")
+        for line in re.findall(r"^ExecStart=(.*)$", enabled, re.MULTILINE):
+            self.gateway.run(*shlex.split(line))
+
+    def wipe(self) -> None:
+        """Make the gateway one that no installer ever saw."""
+        self.gateway.sh("nft flush ruleset; rm -rf /srv/etc")
+
+    def start_clients(self, report: Path, *, count: int, new_per_second: int) -> subprocess.Popen[bytes]:
+        """Start clients of the virtual address; see ``tests.lab.switch_traffic``."""
+        load = ["--open", str(count), "--new-per-second", str(new_per_second), "--report", str(report)]
+        return self._start("client", ["clients", VIRTUAL, str(PORTS[0]), *load])
+
+    def close(self) -> None:
+        """End everything."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
+        self._processes.clear()
+        self.lab.close()
+
+    def _open(self) -> None:
+        self.lab.open()
+        self.gateway.sh(
+            "sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0"
+        )
+        self.lab.node("client").run("ip", "route", "add", VIRTUAL, "via", GATEWAY)
+        for side in ("blue", "green"):
+            self.lab.node(side).run("ip", "route", "add", CLIENT, "via", GATEWAY)
+            self._start(side, ["server", side, "8000"])
+        wait_until("blue and green to listen", lambda: self._listens(BLUE) and self._listens(GREEN), seconds=30)
+
+    def _listens(self, address: str) -> bool:
+        def connect() -> bool:
+            with socket.create_connection((address, 8000), timeout=ANSWER_SECONDS):
+                return True
+
+        # From the gateway: the servers' way back to it is direct.
+        return self.gateway.call(connect)
+
+    def _start(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
+        argv = ["env", "-C", str(REPOSITORY), sys.executable, "-m", "tests.lab.switch_traffic", *arguments]
+        # The limit on open files is one for the servers' and the clients' many connections.
+        argv = ["sh", "-c", 'ulimit -n 20000; exec "$@"', "sh", *argv]
+        process = self.lab.node(name).start(argv, output=self.folder / f"{name}.log")
+        self._processes.append(process)
+        return process
