@@ -24,7 +24,6 @@ from teraferry.installer.rollout import rolling
 from teraferry.installer.rollout.execute import DONE, ENDED, INTENT, STARTED, Clock, RunRecord
 from teraferry.installer.rollout.gates import Baseline, Health, baseline_of
 from teraferry.installer.rollout.journal import head_of
-from teraferry.installer.rollout.key_gate import require_no_alarm
 from teraferry.installer.rollout.plan import DRAIN, PATCH, Plan
 from teraferry.installer.rollout.rolling_parts import RollingParts, require_full_health
 from teraferry.installer.rollout.runs import OpenRun, installed_version_of, open_run_of
@@ -66,7 +65,7 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
     1. Ask everything that can refuse: the version, the compliance lock, the registry, the keys that must survive,
        the cluster's health.
     2. Bring every blob to the registry; nothing names them yet, so nothing has changed.
-    3. Raise the trust floor, open the run, copy wrapped keys away and record the keys; then tag.
+    3. Copy wrapped keys away, raise the trust floor, open the run and record the keys; then tag.
     4. Roll out. 5. Compare what runs with what was signed, look at the keys again, and end the run.
 
     Raises:
@@ -79,13 +78,12 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
     resumed = unfinished is not None and unfinished.facts.get("bundle") == signed.digest
     run = unfinished.run if resumed and unfinished else f"{signed.product}-{signed.version}-{len(entries) + 1}"
     record = RunRecord(parts.journal, run=run, clock=parts.clock)
-    require_no_alarm(entries)  # 1
+    keys = parts.rolling.keys.require_ready(record)  # 1
     require_upgrade_allowed(bundle.manifest.release, installed_version_of(entries))
     if unfinished is None or not _has_touched(entries, unfinished.run):
         # A node in hand is finished whatever runs: until it is back, the data that a hold protects can lose less.
         parts.require_compliance()
     parts.registry.require_ready()
-    keys = parts.rolling.keys.require_ready(record)
     baseline = _baseline(parts, unfinished if resumed else None, entries)
     parts.confirm(plan)
     parts.require_not_stopped()
@@ -93,6 +91,7 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
         parts.progress.say("resumed", f"going on with run {run}, which was interrupted", run=run)
 
     def begin() -> None:
+        parts.rolling.keys.back_up()
         parts.accept_trust()
         _open(record, bundle, plan, baseline, unfinished)
         parts.rolling.keys.begin(record, keys)

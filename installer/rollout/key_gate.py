@@ -127,16 +127,18 @@ class KeyGate:
         proof = f"proved by {facts.proof}" + (f" ({said})" if said else "")
         return f"there, {known}, {proof}; {recovery}"
 
-    def begin(self, record: RunRecord, facts: Mapping[str, KeyFacts]) -> None:
-        """Copy every wrapped blob away, then write the record; once a run.
+    def back_up(self) -> None:
+        """Copy every wrapped blob to the state folder, durably; what is there already is left.
 
         Raises:
             RefusedError: ``key-backup-failed``, 44: nothing may be begun.
         """
-        if not facts or any(entry.event == key_journal.RECORDED for entry in record.entries()):
-            return
         self._watch.back_up(self._backups)
-        record.note(key_journal.RECORDED, "before the first step", **key_journal.facts_of_record(facts.values()))
+
+    def begin(self, record: RunRecord, facts: Mapping[str, KeyFacts]) -> None:
+        """Write the record of the keys, once a run."""
+        if facts and not any(entry.event == key_journal.RECORDED for entry in record.entries()):
+            record.note(key_journal.RECORDED, "before the first step", **key_journal.facts_of_record(facts.values()))
 
     def require_kept(self, record: RunRecord, when: str, *, node: str | None = None) -> None:
         """Look at keys, and go on only when each was seen to be kept.

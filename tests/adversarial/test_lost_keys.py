@@ -16,6 +16,7 @@ from teraferry.installer.key_commands import check_keys, record_keys
 from teraferry.installer.rollout import key_journal
 from teraferry.installer.rollout.execute import ENDED, FAILED, RunRecord
 from teraferry.installer.status import status_of
+from teraferry.keys.recovery import Recovery
 from tests.fakes.journal import MemoryJournal
 from tests.fakes.rollout_run import NODES, NOW, Kit, Site, broken_site
 from tests.fakes.rollout_site import FILER, OLD, Life
@@ -104,6 +105,54 @@ def test_recorded_key_that_nobody_declares_any_more_refuses(site: Site, later_ki
         site.install(kit=later_kit)
 
     assert (caught.value.exit_status, caught.value.facts["undecided"]) == (40, [KEY])
+
+
+def test_key_that_nobody_could_bring_back_refuses_with_40_and_nothing_is_written(site: Site) -> None:
+    site.recovery = Recovery()
+    error = fails(site)
+
+    assert (error.exit_status, error.reference, site.written()) == (40, "key-recovery-unproven", b"")
+
+
+def test_wrapped_blobs_are_copied_away_before_the_first_file_is_brought_to_a_node(site: Site, tmp_path: Path) -> None:
+    blob = tmp_path / "company.key.wrapped"
+    blob.write_bytes(b"wrapped")
+    site.blobs = [str(blob)]
+    copied: list[bytes] = []
+    site.world.at = {
+        "stage vol-1: before": lambda: copied.extend(each.read_bytes() for each in (site.backups or tmp_path).iterdir())
+    }
+    site.install()
+
+    assert copied == [b"wrapped"]
+
+
+def test_wrapped_blobs_that_cannot_be_copied_away_begin_nothing(site: Site, tmp_path: Path) -> None:
+    blob = tmp_path / "company.key.wrapped"
+    blob.write_bytes(b"wrapped")
+    site.blobs = [str(blob)]
+    (site.backups or tmp_path).write_bytes(b"in the way")
+    life = Life()
+    with pytest.raises(RefusedError) as caught:
+        site.install(life)
+
+    assert (caught.value.exit_status, caught.value.reference) == (44, "key-backup-failed")
+    assert site.written() == b""
+    assert not [what for what in life.touches if what.startswith((*PATCHES, "stage ", "accept trust"))]
+
+
+@pytest.mark.parametrize("harm", ["removed", "changed"])
+def test_wrapped_blob_that_is_harmed_on_the_way_is_a_lost_key(site: Site, tmp_path: Path, harm: str) -> None:
+    blob = tmp_path / "company.key.wrapped"
+    blob.write_bytes(b"wrapped")
+    site.blobs = [str(blob)]
+    site.world.at = {f"stop {NODE}: after": blob.unlink if harm == "removed" else lambda: _overwrite(blob)}
+
+    assert fails(site).exit_status == 61
+
+
+def _overwrite(path: Path) -> None:
+    path.write_bytes(b"other")
 
 
 # ---- at every moment

@@ -17,6 +17,7 @@ from teraferry.bundles.digest import Digest, digest_of
 from teraferry.bundles.manifest import File, Manifest, encode_manifest
 from teraferry.bundles.progress import Silent
 from teraferry.installer.adapters.journal.file import FileJournal
+from teraferry.installer.adapters.transport.local import LocalTransport
 from teraferry.installer.install import InstallParts, InstallReport, install
 from teraferry.installer.ports import Entry, Journal
 from teraferry.installer.rollout.execute import DONE, ENDED, INTENT, UNDONE
@@ -46,7 +47,6 @@ from tests.fakes.rollout_site import (
     address_of,
 )
 from tests.fakes.small_bundle import signed_facts, sources_of
-from tests.fakes.transport import FakeTransport
 
 PATH = "/opt/seaweedfs/bin/weed"
 NODES = (*VOLUME_NODES, FILER)
@@ -113,6 +113,8 @@ class Site:
         self.mode = mode
         self.on_failure = on_failure
         self.backups = keys
+        self.blobs: list[str] = []  # wrapped blobs of every key, real files of this machine
+        self.recovery = Recovery(accepted_without="a test, 2026-01-01, a test")
         self.keys = {name: FakeKeyStore() for name in KEYS} if keys is not None else {}
 
     def plan(self, kit: Kit) -> Plan:
@@ -207,13 +209,13 @@ class Site:
         for name, store in self.keys.items():
             hands = Hands(self.world, life)
             seen = SeenKeyStore(store, partial(_reach_key, hands, name))
-            blobs = WrappedBlobs(name, (), FakeTransport(KEYS[name]))
+            blobs = WrappedBlobs(name, self.blobs, LocalTransport(KEYS[name]))
             watched.append(WatchedKey(name, KEYS[name], "fake", name, seen, blobs))
         return KeyGate(
             KeyWatch(watched, nonce=lambda: os.urandom(32)),
             journal,
             backups=self.backups or Path("/nowhere"),
-            recoveries=dict.fromkeys(self.keys, Recovery(accepted_without="a test, 2026-01-01, a test")),
+            recoveries=dict.fromkeys(self.keys, self.recovery),
             progress=Silent(),
         )
 
