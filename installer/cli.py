@@ -70,6 +70,7 @@ def plan(place: Place, console: CommandConsole, kit: Path) -> Result:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--check-registry", is_flag=True, help="Read every blob back from the registry and compare its digest.")
 @click.option("--foreground", is_flag=True, help="Do it in this process, which ends with this terminal.")
+@click.option("--instead-of", metavar="HOLDER", default="", help="Take over a lost machine's locks on the nodes.")
 @click.option("--wait", metavar="TIME", default="0s", help="Wait so long (30m, 4h) for a compliance lock to go.")
 def install(place: Place, console: CommandConsole, kit: Path, *, foreground: bool, **options: Any) -> Result:
     if executor.executor_folder() is None:
@@ -80,7 +81,7 @@ def install(place: Place, console: CommandConsole, kit: Path, *, foreground: boo
 
 
 def _install_here(
-    place: Place, console: CommandConsole, kit: Path, *, yes: bool, check_registry: bool, wait: str
+    place: Place, console: CommandConsole, kit: Path, *, yes: bool, check_registry: bool, wait: str, instead_of: str
 ) -> Result:
     from teraferry.installer import install as service
     from teraferry.installer.cli_key_wiring import guard_keys
@@ -101,6 +102,8 @@ def _install_here(
             journal=journal,
             registry=wiring.make_registry(site),
             rolling=wiring.make_rolling(site, made, bundle.pieces, console, keys=keys, stop_requested=stop_requested),
+            lock=wiring.make_lock(site, place, instead_of=instead_of),
+            instead_of=instead_of,
             clock=now_utc,
             progress=console,
             jobs=wiring.LOAD_CONNECTIONS,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from teraferry.bundles.digest import Buffer, Digest
     from teraferry.bundles.progress import Progress
     from teraferry.bundles.system.console import CommandConsole
-    from teraferry.installer.ports import Cluster, NodeTransport, Registry, Workload
+    from teraferry.installer.ports import Cluster, Lock, NodeTransport, Registry, Workload
     from teraferry.installer.rollout.key_gate import KeyGate
     from teraferry.installer.rollout.plan import Plan
     from teraferry.installer.rollout.rolling_parts import RollingParts
@@ -223,6 +223,14 @@ def _ssh_transport(node: str, transport: Transport, ssh: str) -> NodeTransport:
     user, host, port = parse_ssh(ssh)
     identity = Path(transport.identity or "")
     return SshTransport(node, SshAddress(user, host, port, host_key=transport.host_key or "", identity=identity))
+
+
+def make_lock(site: Site, place: Place, *, instead_of: str) -> Lock:
+    """Return the lock on every node of the site."""
+    from teraferry.installer.adapters.node_locks import NodeLocks, this_holder
+
+    transports = {node.name: make_transport(node) for node in site.nodes}
+    return NodeLocks(transports, this_holder(place.state), instead_of=instead_of)
 
 
 def make_cluster(site: Site) -> Cluster:

@@ -7,7 +7,8 @@ and what runs at the end is compared with what was signed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -19,7 +20,7 @@ from teraferry.bundles.manifest import Release
 from teraferry.bundles.progress import Progress
 from teraferry.installer.images.load import LoadReport, load_images
 from teraferry.installer.load import release_facts
-from teraferry.installer.ports import Entry, Journal, Registry
+from teraferry.installer.ports import Entry, Journal, Lock, Registry
 from teraferry.installer.rollout import rolling
 from teraferry.installer.rollout.execute import DONE, ENDED, INTENT, STARTED, Clock, RunRecord
 from teraferry.installer.rollout.gates import Baseline, Health, baseline_of
@@ -39,12 +40,14 @@ class InstallParts:
     journal: Journal
     registry: Registry
     rolling: RollingParts
+    lock: Lock
     clock: Clock
     progress: Progress
     jobs: int
     check_registry: bool
     accept_trust: Callable[[], object]  # raises the floor of the trust store, durably
     confirm: Callable[[Plan], None]  # asks the operator; raises to stop
+    instead_of: str = ""  # the holder whose locks on nodes are taken over, for the journal
     require_compliance: Callable[[], None] = lambda: None  # waits or raises, 41, while a hold or an export runs
     require_not_stopped: Callable[[], None] = lambda: None  # raises StoppedByOperatorError, before anything is tagged
 
@@ -63,7 +66,7 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
     """Bring the release in ``bundle`` to the site, or go on with an install that was interrupted.
 
     1. Ask everything that can refuse: the version, the compliance lock, the registry, the keys that must survive,
-       the cluster's health.
+       the cluster's health, the lock on every node.
     2. Bring every blob to the registry; nothing names them yet, so nothing has changed.
     3. Copy wrapped keys away, raise the trust floor, open the run and record the keys; then tag.
     4. Roll out. 5. Compare what runs with what was signed, look at the keys again, and end the run.
@@ -95,19 +98,36 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
         parts.accept_trust()
         _open(record, bundle, plan, baseline, unfinished)
         parts.rolling.keys.begin(record, keys)
+        if parts.instead_of:
+            record.note("locks-taken-over", holder=parts.instead_of)
 
-    # A run that gave up needs the old version only, which is on the nodes.
-    load = LoadReport(0, 0, 0, 0, ()) if record.is_rolling_back() else _load(bundle, parts, record, begin)  # 2, 3
-    try:
-        rolling.execute_rolling_update(plan, parts.rolling, record, baseline=baseline)  # 4
-        _require_signed_digests_run(plan, parts)  # 5
-        parts.rolling.keys.require_kept(record, "at the end")
-    except RolledBackError:
-        record.note(ENDED, outcome="rolled-back")
-        raise
-    _require_full_at_the_end(parts, baseline)
-    record.note(ENDED, outcome="done")
+    with _locked(parts):
+        # A run that gave up needs the old version only, which is on the nodes.
+        load = LoadReport(0, 0, 0, 0, ()) if record.is_rolling_back() else _load(bundle, parts, record, begin)  # 2, 3
+        try:
+            rolling.execute_rolling_update(plan, parts.rolling, record, baseline=baseline)  # 4
+            _require_signed_digests_run(plan, parts)  # 5
+            parts.rolling.keys.require_kept(record, "at the end")
+        except RolledBackError:
+            record.note(ENDED, outcome="rolled-back")
+            raise
+        _require_full_at_the_end(parts, baseline)
+        record.note(ENDED, outcome="done")
     return InstallReport(plan.nodes, load, head_of(parts.journal.replay()), resumed)
+
+
+@contextmanager
+def _locked(parts: InstallParts) -> Iterator[None]:
+    """Hold the lock on every node, and give it back unless a node is left in hand."""
+    parts.lock.acquire()
+    try:
+        yield
+    finally:
+        # While a node is in hand the lock stays: another machine's installer would not know which.
+        entries = parts.journal.replay()
+        still_open = open_run_of(entries)
+        if still_open is None or not _has_touched(entries, still_open.run):
+            parts.lock.release()
 
 
 def require_upgrade_allowed(release: Release, installed: str | None) -> None:

@@ -114,6 +114,20 @@ class Workload(Protocol):
         """Start it; never as a child of ours. Idempotent."""
 
 
+class Lock(Protocol):
+    """Keeps a second installer, on whatever machine, away from the site while one is at work or half done."""
+
+    def acquire(self) -> None:
+        """Take it on every node, or on none that was free. Ours already is as good.
+
+        Raises:
+            RefusedError: ``node-locked`` or ``node-lock-failed``, 42; ``node-unreachable``, 40.
+        """
+
+    def release(self) -> None:
+        """Give it back; only ever what is ours. Never raises for a node that cannot be reached."""
+
+
 class ComplianceProbe(Protocol):
     """Tells whether something runs that an install must not disturb. It answers in JSON; a gate judges it."""
 

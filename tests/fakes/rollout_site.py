@@ -80,6 +80,24 @@ class Program:
         self.starts = 0
 
 
+class SiteLock:
+    """``Lock`` over every node of a world, for the one state folder that installs are typed with."""
+
+    def __init__(self, world: World, life: Life) -> None:
+        self._world = world
+        self._life = life
+
+    def acquire(self) -> None:
+        self._life.touch("lock: before")
+        self._world.locked = True
+        self._life.touch("lock: after")
+
+    def release(self) -> None:
+        self._life.touch("unlock: before")
+        self._world.locked = False
+        self._life.touch("unlock: after")
+
+
 class World:
     """Five volume servers with 10+4 shards, a filer, and a registry."""
 
@@ -93,6 +111,7 @@ class World:
         self.registry = FakeRegistry()
         self.seconds = 0.0
         self.violations: list[str] = []
+        self.locked = False  # every node, by the one installer there is
         self.at: Mapping[str, Callable[[], None]] = {}  # touch -> what happens in the world just then
         addresses = sorted(self.present)
         for group in range(1, groups + 1):
@@ -113,6 +132,7 @@ class World:
         self.watch(f"{address} left")
 
     def stop(self, node: str) -> None:
+        self.violations += [] if self.locked else [f"{node} stopped without the lock"]
         self.programs[node].running = None
         address = address_of(node)
         if address in self.disks:

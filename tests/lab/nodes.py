@@ -28,7 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-OWN_DIRECTORIES = ("opt", "srv", "run")
+OWN_DIRECTORIES = ("opt", "srv", "run", "var/lib/teraferry-node")
 START_SECONDS = 20.0
 BRIDGE = "br0"
 Result = TypeVar("Result")
@@ -203,6 +203,7 @@ class Lab:
             return Node(name, address, folder, holder.pid, own_processes=False)
         for own in OWN_DIRECTORIES:
             (folder / own).mkdir(parents=True, exist_ok=True)
+            (Path("/") / own).mkdir(parents=True, exist_ok=True)  # what it is mounted over
         mounts = "\n".join(f"mount --bind {shlex.quote(str(folder / own))} /{own}" for own in OWN_DIRECTORIES)
         kinds = ["--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc"]
         holder = self._hold(kinds, _SERVER_HOLDER.format(name=name, mounts=mounts))
