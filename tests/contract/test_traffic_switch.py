@@ -40,10 +40,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayLab]:
 
 
 @pytest.fixture
-def gateway(lab: GatewayLab) -> Iterator[GatewayLab]:
+def gateway(lab: GatewayLab) -> GatewayLab:
     lab.wipe()
     lab.switch().set_up("blue")
-    yield lab
+    return lab
 
 
 @pytest.fixture(params=["fake", "nftables"])

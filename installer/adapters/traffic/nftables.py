@@ -58,13 +58,15 @@ ATTEMPTS: Final = 3
 
 _ENABLE = """
 set -eu
-link=$1 target=$2
-[ "$(readlink "$link")" != "$target" ] || exit 0
-mkdir -p "$(dirname "$link")"
-ln -sfn "$target" "$link"
-sync "$(dirname "$link")"
+link=$1 target=$2 rules=$3
+if [ "$(readlink "$link")" != "$target" ]; then
+  mkdir -p "$(dirname "$link")"
+  ln -sfn "$target" "$link"
+fi
+sync "$(dirname "$rules")" "$(dirname "$link")/.." "$(dirname "$link")"
 """
-# What `systemctl enable` makes, and needs no running systemd. A link's name is durable once its folder is.
+# What `systemctl enable` makes, and needs no running systemd. The folders are synced even when all is there: who put
+# it there may have been killed before it was durable.
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +250,7 @@ class NftablesSwitch:
             if self._transport.run(["cat", path]).stdout != content:
                 self._transport.upload([content], path, mode=0o644, digest=digest_of(content))
         link = f"{self._files.units}/sysinit.target.wants/{UNIT}"
-        done = self._transport.run(["sh", "-c", _ENABLE, "sh", link, f"../{UNIT}"])
+        done = self._transport.run(["sh", "-c", _ENABLE, "sh", link, f"../{UNIT}", self._files.rules])
         if done.status:
             raise self._failed("enable", _said(done), f"{link} made")
 

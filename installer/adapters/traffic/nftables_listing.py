@@ -21,7 +21,6 @@ from teraferry.installer.adapters.traffic.nftables_layout import (
     Side,
     VirtualAddress,
     endpoints,
-    require_side,
 )
 
 MAX_LISTING_BYTES: Final = 1024 * 1024
@@ -107,13 +106,18 @@ def _parts(items: list[dict[str, Any]]) -> dict[str, Any]:
         for kind, fields in item.items():
             match fields:
                 case {"family": "ip", "table": "teraferry", "chain": str(chain)} if kind == "rule":
-                    kept = {key: value for key, value in fields.items() if key not in _NAMING}
-                    parts.setdefault(f"rules of {chain}", []).append(kept)
-                case {"family": "ip", "name": str(name)} if f"{kind} {name}" not in parts:
-                    parts[f"{kind} {name}"] = {key: value for key, value in fields.items() if key not in _NAMING}
+                    parts.setdefault(f"rules of {chain}", []).append(_unnamed(fields))
+                case {"family": "ip", "table": "teraferry", "name": str(name)} if f"{kind} {name}" not in parts:
+                    parts[f"{kind} {name}"] = _unnamed(fields)
+                case {"family": "ip", "name": "teraferry"} if kind == "table" and "table teraferry" not in parts:
+                    parts["table teraferry"] = _unnamed(fields)
                 case _:
                     raise UnexpectedListingError(f"{kind}: {_short(fields)}, expected a part of table {FAMILY} {TABLE}")
     return parts
+
+
+def _unnamed(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key not in _NAMING}
 
 
 _NAMING: Final = frozenset({"family", "table", "chain", "name", "handle"})
@@ -151,9 +155,9 @@ def _take_elements(parts: Mapping[str, Any], name: str) -> object:
 
 
 def _parse_standing(elements: object, virtual: VirtualAddress) -> Side:
-    match elements:
-        case [[str(address), {"goto": {"target": "blue" | "green" as side}}]] if address == str(virtual.address):
-            return require_side(side)
+    for side in SIDES:
+        if elements == [[str(virtual.address), {"goto": {"target": side}}]]:
+            return side
     raise UnexpectedListingError(f"map standing: {_short(elements)}, expected one side for {virtual.address}")
 
 
@@ -161,14 +165,12 @@ def _parse_held(elements: object, virtual: VirtualAddress) -> Held | None:
     match elements:
         case []:
             return None
-        case [
-            [
-                {"elem": {"val": str(address), "timeout": int(timeout), "expires": int(remaining)}},
-                {"goto": {"target": "blue" | "green" as side}},
-            ]
-        ] if address == str(virtual.address):
-            return Held(require_side(side), timeout, remaining)
-    # One without a timeout is caught here, too: it would never go back by itself.
+        case [[{"elem": {"timeout": int(timeout), "expires": int(remaining)}}, _]]:
+            timed = {"elem": {"val": str(virtual.address), "timeout": timeout, "expires": remaining}}
+            for side in SIDES:
+                if elements == [[timed, {"goto": {"target": side}}]]:
+                    return Held(side, timeout, remaining)
+    # One without a timeout comes here, too: it would never go back by itself.
     raise UnexpectedListingError(
         f"map held: {_short(elements)}, expected one side for {virtual.address} with a timeout"
     )
