@@ -139,6 +139,13 @@ def _is_harmless(path: tuple[Any, ...], change: Callable[[Any, Any], None]) -> b
     return held and change is _remove and len(path) in (4, 5)
 
 
+def test_parse_listing_refuses_a_part_that_was_not_laid_down() -> None:
+    document = json.loads(LISTED)
+    document["nftables"].append({"chain": {"family": "ip", "table": "teraferry", "name": "more", "handle": 20}})
+    with pytest.raises(UnexpectedListingError, match="chain more"):
+        parse_listing(json.dumps(document).encode(), VIRTUAL)
+
+
 @pytest.mark.parametrize("gone", ["timeout", "expires"])
 def test_parse_listing_refuses_a_hold_that_would_never_end(gone: str) -> None:
     path = next(path for path in places(json.loads(LISTED)) if path and path[-1] == gone)
