@@ -93,7 +93,7 @@ def test_payload_has_no_hsm_package_and_nothing_of_the_builder() -> None:
 def test_payload_knows_when_it_was_built() -> None:
     names = [line[66:] for line in load_payload(default_payload()).digest_lines.decode().splitlines()]
 
-    assert "_internal/teraferry/installer/build-date" in names
+    assert "_internal/teraferry/installer/program/build-date" in names
 
 
 def test_installer_takes_no_more_disk_than_promised(start: Start) -> None:

@@ -66,7 +66,8 @@ class Stage:
         return self._start(FOLLOW)
 
     def _start(self, code: str) -> Started:
-        argv = [sys.executable, "-c", code, str(self.folder.path)]
+        # A shell that started the tests in the background may have told its children to ignore Ctrl-C.
+        argv = ["env", "--default-signal=INT", sys.executable, "-c", code, str(self.folder.path)]
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.started.append(process)
         return process

@@ -319,9 +319,9 @@ def test_load_is_journaled_with_its_signers_and_is_no_install(admin: Admin, kit:
     tags = admin.type("load", kit).result["tags"]
 
     entries = FileJournal(admin.state / "journal.jsonl").replay()
-    assert [entry.event for entry in entries] == ["root-pinned", "load-started", "loaded"]
-    assert (entries[1].facts["version"], entries[1].facts["signers"]) == ("4.2.0", signers)
-    assert entries[2].facts["tags"] == tags
+    assert [entry.event for entry in entries] == ["root-pinned", "release-accepted", "load-started", "loaded"]
+    assert (entries[2].facts["version"], entries[2].facts["signers"]) == ("4.2.0", signers)
+    assert entries[3].facts["tags"] == tags
     status = admin.type("status").result
     assert (status["release"], status["state"]) == (None, "nothing installed")
     assert (open_run_of(entries), installed_version_of(entries)) == (None, None)

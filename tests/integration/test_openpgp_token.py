@@ -20,6 +20,7 @@ from teraferry.bundles.system.process import run
 from teraferry.keys.gpgv import load_openpgp_key, require_openpgp_signature
 from tests.architecture.source_tree import REPOSITORY
 from tests.lab.house import House
+from tests.lab.nodes import wait_until
 from tests.lab.softhsm import SoftHsm
 
 PIN = "canary-pin-482"
@@ -98,7 +99,7 @@ def test_private_key_was_born_on_the_token_and_the_home_holds_only_its_stub(cere
     assert "sensitive, always sensitive, never extractable, local" in objects
     assert b"shadowed-private-key" in stub.read_bytes()
     assert PIN not in ceremony.said
-    assert not processes_of(ceremony.home)
+    wait_until("no process of the home to be left", lambda: not processes_of(ceremony.home), seconds=10)
 
 
 def test_kit_is_signed_on_the_token_with_the_pin_from_a_file(ceremony: Ceremony, tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_kit_is_signed_on_the_token_with_the_pin_from_a_file(ceremony: Ceremony,
     assert (status, result["signed"][-1]) == (0, f"gpg:{ceremony.fingerprint}"), said
     require_good(ceremony, kit)
     assert PIN not in said
-    assert not processes_of(ceremony.home)
+    wait_until("no process of the home to be left", lambda: not processes_of(ceremony.home), seconds=10)
 
 
 def test_kit_is_signed_on_the_token_with_the_pin_from_a_pinentry(ceremony: Ceremony, tmp_path: Path) -> None:

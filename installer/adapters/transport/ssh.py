@@ -35,6 +35,12 @@ KEEPALIVE_SECONDS: Final = 5
 KEEPALIVE_MISSED: Final = 3
 """So many answers missing in a row, and the connection is taken for dead."""
 
+BROKEN_OFF: Final = b"\0teraferry: the source broke off\0"
+"""Makes a half of anything something else than the whole, whatever its digest."""
+
+ABORT_SECONDS: Final = 10.0
+"""To refuse what was broken off, a node has to digest what it has."""
+
 STATUS_SIGNALLED: Final = -1
 """Something there ended the command, or the connection broke under it."""
 
@@ -91,7 +97,6 @@ class SshChannel:
                     broken = True
                     break
         except BaseException as error:
-            # The channel is closed hard: an end of file would look like the end of the upload.
             with suppress(OSError):
                 self._on_loop(self._abort(process))
             if isinstance(error, FutureTimeoutError | TimeoutError):
@@ -142,7 +147,12 @@ class SshChannel:
         return Completed(tuple(argv), _status_of(process), _bytes(out), _bytes(err))
 
     async def _abort(self, process: asyncssh.SSHClientProcess[bytes]) -> None:
-        process.kill()
+        # A closed channel is an end of file to what runs there, and a server may refuse to pass signals on. With
+        # bytes behind it that nobody signed, what arrived is not taken for the whole.
+        with suppress(TimeoutError, ConnectionError):
+            process.stdin.write(BROKEN_OFF)
+            process.stdin.write_eof()
+            await asyncio.wait_for(process.wait_closed(), ABORT_SECONDS)
         process.channel.abort()
         await process.wait_closed()
 
