@@ -77,11 +77,14 @@ def test_failed_build_leaves_an_earlier_kit_as_it_was(tmp_path: Path) -> None:
 
 
 def test_killed_build_leaves_no_bundle_and_the_next_one_cleans_up(tmp_path: Path) -> None:
-    project = locked(file_project(tmp_path / "project", random_bytes(48 << 20, seed=1)))
+    # Text on one thread: a second of work, however late a busy machine lets us look.
+    project = locked(file_project(tmp_path / "project", random_bytes(96 << 20, seed=1).hex().encode()))
     kit = tmp_path / "kit"
     # A shell that started the tests in the background may have told its children to ignore Ctrl-C.
     builder = ["env", "--default-signal=INT", sys.executable, "-m", "teraferry.builder.cli"]
-    process = subprocess.Popen([*builder, "build", str(project), "-o", str(kit), "--quiet"], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*builder, "build", str(project), "-o", str(kit), "--quiet", "--jobs", "1"], stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 60
     while not (list(kit.glob(".terachat*.part")) if kit.exists() else []):
         assert process.poll() is None and time.monotonic() < deadline

@@ -42,7 +42,7 @@ ABORT_SECONDS: Final = 10.0
 """To refuse what was broken off, a node has to digest what it has."""
 
 STATUS_SIGNALLED: Final = -1
-"""Something there ended the command, or the connection broke under it."""
+"""A signal ended the command there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,10 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 def _status_of(process: asyncssh.SSHClientProcess[bytes]) -> int:
-    return STATUS_SIGNALLED if process.exit_status is None or process.exit_status < 0 else process.exit_status
+    if process.exit_status is None:
+        # It ended without a word: not the command's own failure, and nobody knows how far it came.
+        raise OSError("ssh: the connection broke")
+    return STATUS_SIGNALLED if process.exit_status < 0 else process.exit_status
 
 
 def _bytes(said: bytes | str | None) -> bytes:
