@@ -76,10 +76,10 @@ def test_failed_build_leaves_an_earlier_kit_as_it_was(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in (tmp_path / "kit").iterdir()} == before
 
 
-def test_killed_build_leaves_no_bundle_and_the_next_one_cleans_up(tmp_path: Path) -> None:
+def end_in_the_middle(tmp_path: Path, kit: Path, how: signal.Signals) -> tuple[Path, int]:
+    """Start a build, send it ``how`` while it writes, and return its project and its exit status."""
     # Text on one thread: a second of work, however late a busy machine lets us look.
     project = locked(file_project(tmp_path / "project", random_bytes(96 << 20, seed=1).hex().encode()))
-    kit = tmp_path / "kit"
     # A shell that started the tests in the background may have told its children to ignore Ctrl-C.
     builder = ["env", "--default-signal=INT", sys.executable, "-m", "teraferry.builder.cli"]
     process = subprocess.Popen(
@@ -89,8 +89,13 @@ def test_killed_build_leaves_no_bundle_and_the_next_one_cleans_up(tmp_path: Path
     while not (list(kit.glob(".terachat*.part")) if kit.exists() else []):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    os.kill(process.pid, how)
+    return project, process.wait()
+
+
+def test_killed_build_leaves_no_bundle_and_the_next_one_cleans_up(tmp_path: Path) -> None:
+    kit = tmp_path / "kit"
+    project, _ = end_in_the_middle(tmp_path, kit, signal.SIGKILL)
     assert [path.name for path in kit.iterdir() if path.name[0] != "."] == ["teraferry-installer"]
 
     answer = teraferry("build", project, "-o", kit)
@@ -100,19 +105,10 @@ def test_killed_build_leaves_no_bundle_and_the_next_one_cleans_up(tmp_path: Path
 
 
 def test_interrupted_build_says_so_and_leaves_nothing(tmp_path: Path) -> None:
-    project = locked(file_project(tmp_path / "project", random_bytes(48 << 20, seed=1)))
     kit = tmp_path / "kit"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "teraferry.builder.cli", "build", str(project), "-o", str(kit), "--quiet"],
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 60
-    while not (list(kit.glob(".terachat*.part")) if kit.exists() else []):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGINT)
+    _, status = end_in_the_middle(tmp_path, kit, signal.SIGINT)
 
-    assert process.wait() == 43
+    assert status == 43
     assert not kit.exists()
 
 
