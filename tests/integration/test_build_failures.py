@@ -86,7 +86,8 @@ def end_in_the_middle(tmp_path: Path, kit: Path, how: signal.Signals) -> tuple[P
         [*builder, "build", str(project), "-o", str(kit), "--quiet", "--jobs", "1"], stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 60
-    while not (list(kit.glob(".terachat*.part")) if kit.exists() else []):
+    # Bytes in it: it is being written, and no longer just made.
+    while not (kit.exists() and any(part.stat().st_size for part in kit.glob(".terachat*.part"))):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.001)
     os.kill(process.pid, how)

@@ -79,4 +79,5 @@ def test_cold_file_is_not_left_in_the_page_cache(tmp_path: Path) -> None:
 
     assert read_all(path, page_memory(4 * MIB)) == NOISE
 
-    assert [is_cached(path, at=at) for at in (0, 3 * MIB, 7 * MIB)] == [stays] * 3
+    # Not at 0: the kernel may fetch the first page when it is asked whether it is there.
+    assert [is_cached(path, at=at) for at in (MIB, 3 * MIB, 7 * MIB)] == [stays] * 3
