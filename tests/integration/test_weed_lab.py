@@ -238,8 +238,11 @@ def test_no_read_fails_when_a_node_is_drained_while_the_places_of_parity_shards_
 def test_no_write_fails_that_was_assigned_before_its_volume_moved(weed: WeedCluster, tmp_path: Path) -> None:
     cluster = cluster_from_site(weed)
     script = f"""
-        import threading, time
+        import sys, threading, time
         from tests.lab.clients import Failed, request, json
+        def say(line):  # one write, so that no other thread's comes between a line and its end
+            sys.stdout.write(f"{{line}}\\n")
+            sys.stdout.flush()
         def write():
             for _ in range(60):
                 try:
@@ -249,9 +252,9 @@ def test_no_write_fails_that_was_assigned_before_its_volume_moved(weed: WeedClus
                 time.sleep(0.4)
                 try:
                     request(place["url"], "PUT", "/" + place["fid"], body=b"x" * 1000)
-                    print("ok", flush=True)
+                    say("ok")
                 except Failed as error:
-                    print(error, flush=True)
+                    say(error)
         writers = [threading.Thread(target=write) for _ in range(6)]
         for writer in writers: writer.start()
         for writer in writers: writer.join()
