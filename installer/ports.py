@@ -2,7 +2,8 @@
 
 A fake in ``tests/fakes`` passes the same contract tests as the real adapter. An adapter that
 cannot tell raises ``RefusedError`` with reference ``cannot-tell`` (or a more telling one);
-it never guesses, since a guess would be taken for a pass.
+it never guesses, since a guess would be taken for a pass. What only a blue-green rollout needs is in
+``blue_green_ports``.
 """
 
 from __future__ import annotations
@@ -141,93 +142,6 @@ class ComplianceProbe(Protocol):
         Raises:
             CannotAnswerError: There is none; never taken for "nothing runs".
         """
-
-
-@dataclass(frozen=True, slots=True)
-class TrafficObservation:
-    """Where the switch itself says that new connections go. Established ones stay where they are."""
-
-    active: str  # "blue" or "green": where a new connection goes now
-    standing: str  # where it goes when nobody holds it elsewhere, and after a reboot
-    held_seconds: float | None  # how long ``active`` still holds without a renewal; None when it is ``standing``
-
-
-class TrafficSwitch(Protocol):
-    """Sends new connections of the virtual address to blue or to green; no established one is ever moved or cut."""
-
-    @property
-    def has_dead_man(self) -> bool:
-        """Tell whether a hold that nobody renews ends by itself, without any process of ours."""
-
-    def observe(self) -> TrafficObservation:
-        """Return what the switch says, now.
-
-        Raises:
-            RefusedError: ``switch-cannot-tell``, 40.
-        """
-
-    def hold(self, cluster: str, *, seconds: float) -> None:
-        """Cutover: send new connections to ``cluster`` for so long, unless renewed. Read back before it returns.
-
-        Raises:
-            RefusedError: ``switch-failed``, 40; new connections go where they went.
-        """
-
-    def renew(self, *, seconds: float) -> None:
-        """Let what is held hold for so long from now. Read back before it returns.
-
-        Raises:
-            RefusedError: ``hold-lapsed``, 40: nothing was held any more; new connections are on the standing side.
-        """
-
-    def release(self) -> None:
-        """Send new connections to the standing side, at once. Idempotent."""
-
-    def commit(self, cluster: str) -> None:
-        """Make ``cluster`` the standing side, durably: a reboot brings it back. Idempotent."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicationObservation:
-    """What replication from one cluster to the other says of itself. Counts since it began."""
-
-    received: int
-    processed: int
-    in_flight: int
-    failed: int
-
-
-class Replicator(Protocol):
-    """Keeps what is written on one cluster on the other as well. Clusters are "blue" and "green"."""
-
-    @property
-    def writers(self) -> str:
-        """Return "two" when both clusters take writes at once, "one" when one of them is the primary."""
-
-    def observe(self, source: str) -> ReplicationObservation:
-        """Return where replication out of ``source`` stands.
-
-        Raises:
-            RefusedError: ``replication-cannot-tell``, 40.
-        """
-
-    def sync_state(self, source: str, *, marker: str, stalled_after_seconds: float) -> None:
-        """Return once a ``marker`` written on ``source`` was read on the other, and all before it is there.
-
-        Received equals processed, nothing is in flight, nothing failed. Gives up when nothing moved for so long.
-
-        Raises:
-            RefusedError: ``replication-stalled``, ``replication-failed`` or ``replication-cannot-tell``, 40.
-        """
-
-    def pending(self, source: str) -> Sequence[str] | None:
-        """Name the acknowledged writes on ``source`` that the other lacks; None when that cannot be told.
-
-        None is never reported as nothing.
-        """
-
-    def conflicts(self) -> Sequence[str]:
-        """Name what was written on both clusters since ``sync_state``, and differs; both versions are kept."""
 
 
 class Registry(Protocol):

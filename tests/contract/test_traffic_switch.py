@@ -6,12 +6,13 @@ Where a new connection goes is asked by making one. A reboot forgets every rule 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import pytest
 
 from teraferry.bundles.errors import RefusedError
-from teraferry.installer.ports import TrafficObservation, TrafficSwitch
+from teraferry.installer.blue_green_ports import TrafficObservation, TrafficSwitch
 from tests.fakes.traffic import FakeTrafficSwitch
 from tests.lab.gateway import GatewayLab
 from tests.lab.nodes import wait_until
@@ -31,6 +32,7 @@ class Rig:
     answers: Callable[[], str]
     reboot: Callable[[], None]
     lapse: Callable[[], None]  # returns once a short hold is over
+    connect: Callable[[], AbstractContextManager[None]]  # while it is open, so is a new connection
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +56,20 @@ def rig(request: pytest.FixtureRequest) -> Rig:
         def move_on() -> None:
             fake.now_seconds += 2
 
-        return Rig(fake, lambda: fake.observe().active, fake.reboot, move_on)
+        return Rig(fake, lambda: fake.observe().active, fake.reboot, move_on, lambda: connect_to(fake))
     gateway: GatewayLab = request.getfixturevalue("gateway")
     switch = gateway.switch()
     lapsed = lambda: switch.observe().held_seconds is None  # noqa: E731
-    return Rig(switch, gateway.answers, gateway.reboot, lambda: wait_until("the hold to end", lapsed))
+    lapse = lambda: wait_until("the hold to end", lapsed)  # noqa: E731
+    return Rig(switch, gateway.answers, gateway.reboot, lapse, gateway.connection)
+
+
+@contextmanager
+def connect_to(fake: FakeTrafficSwitch) -> Iterator[None]:
+    side, counts = fake.observe().active, {"blue": 0, "green": 0}
+    fake.open = {**counts, side: 1}
+    yield
+    fake.open = counts
 
 
 def test_switch_sends_new_connections_to_the_standing_side(rig: Rig) -> None:
@@ -176,3 +187,11 @@ def test_reboot_after_commit_brings_green_and_blue_may_be_held(rig: Rig) -> None
     assert rig.answers() == "blue"
     rig.reboot()
     assert rig.answers() == "green"
+
+
+def test_established_counts_where_each_connection_stays(rig: Rig) -> None:
+    with rig.connect():
+        rig.switch.hold("green", seconds=LONG)
+        assert (rig.switch.established("blue"), rig.switch.established("green")) == (1, 0)
+        rig.switch.commit("green")
+        assert (rig.switch.established("blue"), rig.switch.established("green")) == (1, 0)

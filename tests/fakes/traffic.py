@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from teraferry.bundles.errors import RefusedError
-from teraferry.installer.ports import TrafficObservation
+from teraferry.installer.blue_green_ports import TrafficObservation
 
 
 @dataclass(frozen=True)
@@ -18,14 +18,16 @@ class FakeTrafficSwitch:
     """``TrafficSwitch`` in memory. ``calls`` tells what was asked of it, in order.
 
     ``now_seconds`` is its clock: a hold that is not renewed is over once the clock is past its end. ``persisted`` is
-    what a reboot brings back. ``fail_next`` is what the next change does instead of its work: "before" leaves all
-    as it is, "after" does it and then loses the answer.
+    what a reboot brings back, ``open`` how many connections each side serves; None when nobody can tell. ``fail_next``
+    is what the next change does instead of its work: "before" leaves all as it is, "after" does it and then loses the
+    answer.
     """
 
     def __init__(self, standing: str = "blue", *, has_dead_man: bool = True) -> None:
         self.now_seconds = 0.0
         self.standing = self.persisted = standing
         self.answers = True
+        self.open: dict[str, int] | None = {"blue": 0, "green": 0}
         self.fail_next = ""
         self.calls: list[str] = []
         self._has_dead_man = has_dead_man
@@ -86,6 +88,10 @@ class FakeTrafficSwitch:
         self.standing = cluster
         self._hold = None
         self._may_fail("after")
+
+    def established(self, cluster: str) -> int | None:
+        _require_side(cluster)
+        return None if self.open is None else self.open[cluster]
 
     def reboot(self) -> None:
         """The gateway loses what only its memory held."""

@@ -15,7 +15,8 @@ from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.system.process import Completed
 from teraferry.installer.adapters.traffic.nftables import NftablesSwitch
 from teraferry.installer.adapters.traffic.nftables_layout import UNIT
-from teraferry.installer.ports import NodeTransport, TrafficObservation
+from teraferry.installer.blue_green_ports import TrafficObservation
+from teraferry.installer.ports import NodeTransport
 from tests.lab.gateway import FILES, PORTS, VIRTUAL, GatewayLab
 from tests.lab.nodes import wait_until
 

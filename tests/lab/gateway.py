@@ -11,6 +11,8 @@ import shlex
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import TracebackType
@@ -79,6 +81,19 @@ class GatewayLab:
                 return connection.recv(100).decode().strip()
 
         return self.lab.node("client").call(ask)
+
+    @contextmanager
+    def connection(self) -> Iterator[None]:
+        """Hold one connection to the virtual address open, answered once."""
+
+        def connect() -> socket.socket:
+            connection = socket.create_connection((VIRTUAL, PORTS[0]), timeout=ANSWER_SECONDS)
+            connection.sendall(b"who\n")
+            connection.recv(100)
+            return connection
+
+        with self.lab.node("client").call(connect):
+            yield
 
     def reboot(self) -> None:
         """The kernel forgets every rule; then what is enabled runs, as its unit says."""

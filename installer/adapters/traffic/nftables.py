@@ -26,6 +26,7 @@ from teraferry.bundles.digest import digest_of
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.system.clock import monotonic_seconds
 from teraferry.bundles.system.process import Completed
+from teraferry.installer.adapters.traffic.nftables_connections import CONNECTIONS, count_established
 from teraferry.installer.adapters.traffic.nftables_layout import (
     FAMILY,
     SIDES,
@@ -48,7 +49,8 @@ from teraferry.installer.adapters.traffic.nftables_listing import (
     has_table,
     parse_listing,
 )
-from teraferry.installer.ports import NodeTransport, TrafficObservation
+from teraferry.installer.blue_green_ports import TrafficObservation
+from teraferry.installer.ports import NodeTransport
 
 NFT_SECONDS: Final = 10.0
 """nft needs some 15 ms; what takes this long is a node in trouble."""
@@ -126,7 +128,7 @@ class NftablesSwitch:
                 raise self._failed("set-up", _said(laid), f"table {FAMILY} {TABLE} as laid down")
 
     def observe(self) -> TrafficObservation:
-        """Return what the kernel says, now; see ``installer.ports.TrafficSwitch``."""
+        """Return what the kernel says, now; see ``blue_green_ports.TrafficSwitch``."""
         listing = self._listing()
         if listing.held is None or listing.held.side == listing.standing:
             return TrafficObservation(listing.standing, listing.standing, None)
@@ -192,6 +194,12 @@ class NftablesSwitch:
             done = self._transact(commit_commands(self._virtual, side, held=listing.held is not None))
         if self._listing() != Listing(side, None):
             raise self._failed("commit", _said(done), f"{side} read back as the standing side")
+
+    def established(self, cluster: str) -> int | None:
+        """Count what the kernel keeps track of; None where it does not show that."""
+        done = self._transport.run(["cat", CONNECTIONS])
+        text = done.stdout.decode("utf-8", "replace")
+        return None if done.status else count_established(text, self._virtual, require_side(cluster))
 
     def _lay_over(self, side: Side, seconds: int) -> None:
         for _ in range(ATTEMPTS):
