@@ -35,19 +35,6 @@ class Rig:
     connect: Callable[[], AbstractContextManager[None]]  # while it is open, so is a new connection
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayLab]:
-    with GatewayLab(tmp_path_factory.mktemp("gateway")) as lab:
-        yield lab
-
-
-@pytest.fixture
-def gateway(lab: GatewayLab) -> GatewayLab:
-    lab.wipe()
-    lab.switch().set_up("blue")
-    return lab
-
-
 @pytest.fixture(params=["fake", "nftables"])
 def rig(request: pytest.FixtureRequest) -> Rig:
     if request.param == "fake":

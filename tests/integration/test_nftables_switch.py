@@ -6,7 +6,7 @@ Whatever it is, new connections are where the caller is told they are, and a reb
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
@@ -15,9 +15,10 @@ from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.system.process import Completed
 from teraferry.installer.adapters.traffic.nftables import NftablesSwitch
 from teraferry.installer.adapters.traffic.nftables_layout import UNIT
+from teraferry.installer.adapters.traffic.nftables_listing import Listing, parse_listing
 from teraferry.installer.blue_green_ports import TrafficObservation
 from teraferry.installer.ports import NodeTransport
-from tests.lab.gateway import FILES, PORTS, VIRTUAL, GatewayLab
+from tests.lab.gateway import FILES, PORTS, VIRTUAL, GatewayLab, virtual_address
 from tests.lab.nodes import wait_until
 
 pytestmark = pytest.mark.real
@@ -70,19 +71,6 @@ def fails(_: Callable[[], Completed]) -> Completed:
 
 def is_cut(_: Callable[[], Completed]) -> Completed:
     raise RefusedError("node-unreachable", "node gateway: gone, expected to run a command", hint="Look at it.")
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayLab]:
-    with GatewayLab(tmp_path_factory.mktemp("gateway")) as lab:
-        yield lab
-
-
-@pytest.fixture
-def gateway(lab: GatewayLab) -> GatewayLab:
-    lab.wipe()
-    lab.switch().set_up("blue")
-    return lab
 
 
 def refused(action: Callable[[], object]) -> str:
@@ -172,6 +160,16 @@ def test_hold_puts_back_what_a_reboot_needs(gateway: GatewayLab, lost: str) -> N
     gateway.reboot()
     assert gateway.switch().observe() == BLUE
     assert gateway.answers() == "blue"
+
+
+def test_kernel_that_never_saw_the_table_brings_blue_while_green_is_held(gateway: GatewayLab) -> None:
+    gateway.switch().hold("green", seconds=LONG)
+    (load,) = gateway.enabled_commands()
+    # A network namespace of its own begins with an empty ruleset, as a kernel that just booted does.
+    script = '"$@" && nft -j list table ip teraferry'
+    booted = gateway.gateway.run("unshare", "--net", "sh", "-c", script, "sh", *load)
+    assert parse_listing(booted.stdout, virtual_address()) == Listing("blue", None)
+    assert gateway.answers() == "green"
 
 
 def test_no_byte_on_disk_tells_what_is_held(gateway: GatewayLab) -> None:

@@ -17,8 +17,11 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from types import TracebackType
 
+import pytest
+
 from teraferry.installer.adapters.traffic.nftables import NftablesSwitch, SwitchFiles
-from teraferry.installer.adapters.traffic.nftables_layout import UNIT, Endpoint, Service, VirtualAddress
+from teraferry.installer.adapters.traffic.nftables_layout import UNIT
+from teraferry.installer.adapters.traffic.sides import Endpoint, Service, VirtualAddress
 from teraferry.installer.adapters.transport.command import CommandTransport
 from teraferry.installer.ports import NodeTransport
 from tests.lab.nodes import Lab, Node, wait_until
@@ -35,6 +38,21 @@ def virtual_address() -> VirtualAddress:
     """Return two services; each side's server listens on one port for both."""
     blue, green = Endpoint(IPv4Address(BLUE), 8000), Endpoint(IPv4Address(GREEN), 8000)
     return VirtualAddress(IPv4Address(VIRTUAL), tuple(Service(port, blue, green) for port in PORTS))
+
+
+@pytest.fixture(scope="module")
+def gateway_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayLab]:
+    """The nodes of one test module; ``tests/conftest.py`` hands it and ``gateway`` to every test."""
+    with GatewayLab(tmp_path_factory.mktemp("gateway")) as lab:
+        yield lab
+
+
+@pytest.fixture
+def gateway(gateway_lab: GatewayLab) -> GatewayLab:
+    """A gateway that was set up a moment ago, and stands at blue."""
+    gateway_lab.wipe()
+    gateway_lab.switch().set_up("blue")
+    return gateway_lab
 
 
 class GatewayLab:
@@ -98,9 +116,13 @@ class GatewayLab:
     def reboot(self) -> None:
         """The kernel forgets every rule; then what is enabled runs, as its unit says."""
         self.gateway.run("nft", "flush", "ruleset")
+        for command in self.enabled_commands():
+            self.gateway.run(*command)
+
+    def enabled_commands(self) -> list[list[str]]:
+        """Return what the gateway's boot runs, as the enabled unit says."""
         enabled = self.gateway.sh(f"cat {FILES.units}/sysinit.target.wants/{UNIT}")
-        for line in re.findall(r"^ExecStart=(.*)$", enabled, re.MULTILINE):
-            self.gateway.run(*shlex.split(line))
+        return [shlex.split(line) for line in re.findall(r"^ExecStart=(.*)$", enabled, re.MULTILINE)]
 
     def wipe(self) -> None:
         """Make the gateway one that no installer ever saw."""

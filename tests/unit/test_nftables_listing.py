@@ -11,15 +11,7 @@ from typing import Any
 import pytest
 
 from teraferry.installer.adapters.traffic.nftables import SwitchFiles
-from teraferry.installer.adapters.traffic.nftables_layout import (
-    Endpoint,
-    Service,
-    VirtualAddress,
-    hold_commands,
-    persisted_text,
-    unit_text,
-    whole_seconds,
-)
+from teraferry.installer.adapters.traffic.nftables_layout import hold_commands, persisted_text, unit_text
 from teraferry.installer.adapters.traffic.nftables_listing import (
     MAX_LISTING_BYTES,
     Held,
@@ -28,6 +20,7 @@ from teraferry.installer.adapters.traffic.nftables_listing import (
     has_table,
     parse_listing,
 )
+from teraferry.installer.adapters.traffic.sides import Endpoint, Service, VirtualAddress, whole_seconds
 
 BLUE, GREEN = IPv4Address("10.0.0.2"), IPv4Address("10.0.0.3")
 VIRTUAL = VirtualAddress(

@@ -29,18 +29,13 @@ from teraferry.bundles.system.process import Completed
 from teraferry.installer.adapters.traffic.nftables_connections import CONNECTIONS, count_established
 from teraferry.installer.adapters.traffic.nftables_layout import (
     FAMILY,
-    SIDES,
     TABLE,
     UNIT,
-    Side,
-    VirtualAddress,
     commit_commands,
     hold_commands,
     persisted_text,
     release_commands,
-    require_side,
     unit_text,
-    whole_seconds,
 )
 from teraferry.installer.adapters.traffic.nftables_listing import (
     Held,
@@ -48,6 +43,16 @@ from teraferry.installer.adapters.traffic.nftables_listing import (
     UnexpectedListingError,
     has_table,
     parse_listing,
+)
+from teraferry.installer.adapters.traffic.sides import (
+    SIDES,
+    Side,
+    VirtualAddress,
+    cannot_tell,
+    failed,
+    lapsed,
+    require_side,
+    whole_seconds,
 )
 from teraferry.installer.blue_green_ports import TrafficObservation
 from teraferry.installer.ports import NodeTransport
@@ -225,12 +230,7 @@ class NftablesSwitch:
     def _require_held(self) -> Held:
         held = self._listing().held
         if held is None:
-            raise RefusedError(
-                "hold-lapsed",
-                f"traffic switch {self._virtual.address}: nothing is held, expected a hold to renew",
-                hint="New connections are on the standing side already. Type the same command again.",
-                facts={"virtual_address": str(self._virtual.address)},
-            )
+            raise lapsed(self._virtual)
         return held
 
     def _listing(self) -> Listing:
@@ -269,21 +269,15 @@ class NftablesSwitch:
         return self._transport.run(["nft", *arguments], stdin=stdin, timeout_seconds=NFT_SECONDS)
 
     def _cannot_tell(self, found: str) -> RefusedError:
-        return RefusedError(
-            "switch-cannot-tell",
-            f"traffic switch {self._virtual.address}: {found}, expected table {FAMILY} {TABLE} as laid down",
-            hint=f"See `nft list table {FAMILY} {TABLE}` on the gateway. `nft -f {self._files.rules}` there lays the"
-            " table down again and cuts nothing. Then type the same command again.",
-            facts={"virtual_address": str(self._virtual.address)},
+        hint = (
+            f"See `nft list table {FAMILY} {TABLE}` on the gateway. `nft -f {self._files.rules}` there lays the"
+            " table down again and cuts nothing. Then type the same command again."
         )
+        return cannot_tell(self._virtual, found, f"table {FAMILY} {TABLE} as laid down", hint=hint)
 
     def _failed(self, what: str, found: str, wanted: str) -> RefusedError:
-        return RefusedError(
-            "switch-failed",
-            f"{what} on traffic switch {self._virtual.address}: {found}, expected {wanted}",
-            hint=f"See `nft list table {FAMILY} {TABLE}` on the gateway, then type the same command again.",
-            facts={"virtual_address": str(self._virtual.address), "what": what},
-        )
+        hint = f"See `nft list table {FAMILY} {TABLE}` on the gateway, then type the same command again."
+        return failed(self._virtual, what, found, wanted, hint=hint)
 
 
 def _is_fresh(held: Held, side: Side, seconds: int, *, since: float) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from teraferry.installer.adapters.traffic.nftables_layout import Side, VirtualAddress, endpoints
+from teraferry.installer.adapters.traffic.sides import Side, VirtualAddress, endpoints
 
 CONNECTIONS: Final = "/proc/net/nf_conntrack"
 

@@ -23,80 +23,16 @@ Measured with nft 1.0.6 on Linux 6.18.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-Side = Literal["blue", "green"]
-SIDES: Final[tuple[Side, Side]] = ("blue", "green")
+from teraferry.installer.adapters.traffic.sides import SIDES, Side, VirtualAddress, endpoints
 
 FAMILY: Final = "ip"
 TABLE: Final = "teraferry"
 UNIT: Final = "teraferry-traffic.service"
-
-MAX_HOLD_SECONDS: Final = 86_400
-"""A hold that nobody renews for a day is no dead-man."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where one side serves."""
-
-    address: IPv4Address
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """One TCP port of the virtual address, and who answers behind it."""
-
-    port: int
-    blue: Endpoint
-    green: Endpoint
-
-
-@dataclass(frozen=True, slots=True)
-class VirtualAddress:
-    """The address that clients know, and its services, which move together."""
-
-    address: IPv4Address
-    services: tuple[Service, ...]
-
-    def __post_init__(self) -> None:
-        ports = [service.port for service in self.services]
-        if not ports or len(set(ports)) != len(ports):
-            raise ValueError(f"virtual address {self.address}: ports {ports}, expected at least one, none twice")
-        for service in self.services:
-            for port in (service.port, service.blue.port, service.green.port):
-                if not 1 <= port <= 65_535:
-                    raise ValueError(f"virtual address {self.address}: port {port}, expected 1..65535")
-
-
-def require_side(cluster: str) -> Side:
-    """Return ``cluster`` as one of the two.
-
-    Raises:
-        ValueError: There is no such side.
-    """
-    for side in SIDES:
-        if cluster == side:
-            return side
-    raise ValueError(f"cluster {cluster}: expected blue or green")
-
-
-def whole_seconds(seconds: float) -> int:
-    """Return ``seconds`` as nft's JSON takes them: whole, rounded up.
-
-    Raises:
-        ValueError: Nothing that may be held for. A timeout of 0 would mean to nft: for ever.
-    """
-    if not 0 < seconds <= MAX_HOLD_SECONDS:
-        raise ValueError(f"hold: {seconds} s, expected above 0 and at most {MAX_HOLD_SECONDS}")
-    return math.ceil(seconds)
 
 
 def persisted_text(virtual: VirtualAddress, standing: Side) -> str:
@@ -153,12 +89,6 @@ ExecReload=/usr/sbin/nft -f {rules_path}
 [Install]
 WantedBy=sysinit.target
 """
-
-
-def endpoints(virtual: VirtualAddress, side: Side) -> list[tuple[int, Endpoint]]:
-    """Return what the map of ``side`` holds, by port."""
-    ends = [(service.port, service.blue if side == "blue" else service.green) for service in virtual.services]
-    return sorted(ends, key=lambda pair: pair[0])
 
 
 def hold_commands(virtual: VirtualAddress, side: Side, *, seconds: int, replace: bool) -> bytes:

@@ -14,14 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-from teraferry.installer.adapters.traffic.nftables_layout import (
-    FAMILY,
-    SIDES,
-    TABLE,
-    Side,
-    VirtualAddress,
-    endpoints,
-)
+from teraferry.installer.adapters.traffic.nftables_layout import FAMILY, TABLE
+from teraferry.installer.adapters.traffic.sides import SIDES, Side, VirtualAddress, endpoints
 
 MAX_LISTING_BYTES: Final = 1024 * 1024
 """Our table is a few thousand bytes, and some hundred more a service."""
