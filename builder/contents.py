@@ -22,7 +22,7 @@ from teraferry.bundles.archive_writer import EntrySource
 from teraferry.bundles.digest import Digest
 from teraferry.bundles.errors import BuildError
 from teraferry.bundles.limits import MAX_MANIFEST_BYTES
-from teraferry.bundles.manifest import File, Image, ImagePlatform, Manifest, encode_manifest
+from teraferry.bundles.manifest import File, Image, ImagePlatform, Manifest, Smoke, encode_manifest
 
 _PREFERRED_PLATFORM: Final = "linux/amd64"
 """The one platform shown to docker, whose manifest has room for one a name."""
@@ -86,8 +86,15 @@ def _manifest(recipe: Recipe, sources: Sources) -> Manifest:
         )
         for file in sorted(recipe.file, key=lambda item: item.name)
     )
+    smoke = sorted(
+        (
+            Smoke(http=test.http, field=test.expect.field, equals=test.expect.equals, role=test.role or "")
+            for test in recipe.smoke
+        ),
+        key=lambda test: (test.role, test.http, test.field),
+    )
     openpgp = recipe.openpgp.fingerprint if recipe.openpgp is not None else msgspec.UNSET
-    return Manifest(format=1, release=recipe.release, images=images, files=files, openpgp=openpgp)
+    return Manifest(format=1, release=recipe.release, images=images, files=files, smoke=tuple(smoke), openpgp=openpgp)
 
 
 def _image(name: str, resolved: ResolvedImage) -> Image:

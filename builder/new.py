@@ -33,6 +33,13 @@ version = "1.0.0"
 name = "hello.txt"                 # as site.toml will call it
 source = "files/hello.txt"
 mode = "0644"                      # "0755" for programs
+
+# One table for each smoke test: asked of every node this release was brought to, before the next one is touched.
+# The answer must be 2xx and JSON, and hold just this; else the node goes back to its old version.
+# [[smoke]]
+# http = "/health"                 # a path: which hosts there are, the site says
+# expect = { field = "status", equals = "ok" }
+# role = "app"                     # or volume, filer; leave it out to ask nodes of every role
 """
 
 

@@ -18,13 +18,13 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from teraferry.builder.toml_lines import Path, line_of
 from teraferry.bundles import errors
-from teraferry.bundles.manifest import FileMode, FileName, ImageName, Release
+from teraferry.bundles.manifest import AnswerField, FileMode, FileName, HttpPath, ImageName, Release, Role
 from teraferry.bundles.model import Model
 from teraferry.keys.uri import parse_gpg_uri
 
 FILE_NAME: Final = "release.toml"
 
-_NOT_DELIVERED: Final = frozenset({"chart", "smoke"})
+_NOT_DELIVERED: Final = frozenset({"chart"})
 _SCHEMES: Final = ("oci", "docker-archive")
 _PATH_IN_MESSAGE: Final = re.compile(r" - at `\$(.*)`$")
 _Path = tuple[str | int, ...]
@@ -62,6 +62,21 @@ class FileSource(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     mode: FileMode = "0644"
 
 
+class Expect(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the answer to a smoke test must hold."""
+
+    field: AnswerField
+    equals: str | int | bool
+
+
+class SmokeSource(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``[[smoke]]``: a question to every node that this release was brought to, and its right answer."""
+
+    http: HttpPath
+    expect: Expect
+    role: Role | None = None  # none: nodes of every role
+
+
 class OpenPgp(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``[openpgp]``: the OpenPGP key that signs ``SHA256SUMS`` as well."""
 
@@ -79,6 +94,7 @@ class Recipe(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
     release: Release
     image: tuple[ImageSource, ...] = ()
     file: tuple[FileSource, ...] = ()
+    smoke: tuple[SmokeSource, ...] = ()
     openpgp: OpenPgp | None = None
 
 
@@ -143,7 +159,7 @@ def _require_delivered(document: Mapping[str, object], where: _Place) -> None:
         raise where.refusal(
             "recipe-not-delivered",
             (name,),
-            f"table {name}: this version does not carry it, expected release, image or file",
+            f"table {name}: this version does not carry it, expected release, image, file or smoke",
             hint=f"Remove the table {name}; nothing at the site would act on it yet. A chart can travel as a [[file]].",
         )
 
@@ -220,6 +236,8 @@ def _require_sense(recipe: Recipe, where: _Place) -> None:
         _require_fingerprint(recipe.openpgp.key, where)
     _require_distinct("image", [image.name for image in recipe.image], where)
     _require_distinct("file", [file.name for file in recipe.file], where)
+    asked = [f"{test.http} {test.expect.field} {test.role or ''}".strip() for test in recipe.smoke]
+    _require_distinct("smoke", asked, where)
 
 
 def _require_fingerprint(key: str, where: _Place) -> None:

@@ -27,6 +27,10 @@ _FILE_NAME = r"^(?!.*(^|/)\.{1,2}(/|\Z))[A-Za-z0-9._+-]+(/[A-Za-z0-9._+-]+)*\Z"
 FileName = Annotated[str, msgspec.Meta(pattern=_FILE_NAME, max_length=200)]
 OpenPgpFingerprint = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-F]{40}([0-9A-F]{24})?\Z")]
 FileMode = Annotated[str, msgspec.Meta(pattern=r"^0[0-7]{3}\Z")]
+# A path and a query, never a host: a release may not choose who is asked. "//x" would be one.
+HttpPath = Annotated[str, msgspec.Meta(pattern=r"^/(?!/)[!-~]*\Z")]
+AnswerField = Annotated[str, msgspec.Meta(pattern=r"^[!-~]+\Z")]
+Role = Literal["volume", "master", "filer", "app"]
 
 
 class Release(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -73,11 +77,12 @@ class Chart(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Smoke(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request run against a patched node or green before traffic."""
+    """A request made to every patched node, or to green, and what its JSON answer must hold."""
 
-    http: str
-    field: str
+    http: HttpPath
+    field: AnswerField  # dots lead into objects
     equals: str | int | bool
+    role: Role | Literal[""] = ""  # of the nodes that are asked, "" = every one
 
 
 class Manifest(Model, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -110,7 +115,7 @@ def parse_manifest(content: bytes) -> Manifest:
     _require_named_once("image", [image.name for image in manifest.images])
     _require_named_once("file", [file.name for file in manifest.files])
     _require_named_once("chart", [chart.name for chart in manifest.charts])
-    _require_named_once("smoke test", [f"{test.http} {test.field}" for test in manifest.smoke])
+    _require_named_once("smoke test", [f"{test.role} {test.http} {test.field}" for test in manifest.smoke])
     return manifest
 
 

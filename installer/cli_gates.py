@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from teraferry.bundles.progress import Progress
     from teraferry.installer.ports import ComplianceProbe
     from teraferry.installer.rollout.compliance import ComplianceGate
-    from teraferry.installer.site.model import Probe, Site
+    from teraferry.installer.site.asking import Probe
+    from teraferry.installer.site.model import Site
 
 
 def require_not_stopped(stop_requested: Callable[[], bool], *, changed: bool) -> Callable[[], None]:

@@ -20,6 +20,7 @@ from teraferry.bundles.system.clock import monotonic_seconds, now_utc, sleep_sec
 from teraferry.installer.adapters.journal.file import FileJournal
 from teraferry.installer.adapters.lock import site_lock
 from teraferry.installer.cli_gates import require_not_stopped
+from teraferry.installer.cli_smoke import make_smoke
 
 if TYPE_CHECKING:
     from teraferry.bundles.digest import Buffer, Digest
@@ -274,6 +275,7 @@ def make_rolling(
     from teraferry.installer.rollout.rolling_parts import Patience, RollingParts
 
     cluster = make_cluster(site)
+    nodes = {node.name: node for node in site.nodes}
     table = site.cluster
     if table is None:
         raise ValueError("a site without [cluster] has no rolling update")
@@ -289,5 +291,6 @@ def make_rolling(
         sleep_seconds=sleep_seconds,
         progress=progress,
         keys=keys,
+        smoke=make_smoke(plan.smoke, lambda name: make_transport(nodes[name]), progress),
         require_not_stopped=require_not_stopped(stop_requested, changed=True),
     )

@@ -35,7 +35,8 @@ def _rows(release: ReleaseContents) -> Iterable[tuple[str, str]]:
     yield from ((f"image {image.name}", image.digest) for image in manifest.images)
     yield from ((f"file {file.name}", f"{file.digest} mode {file.mode}") for file in manifest.files)
     yield from ((f"chart {chart.name}", chart.digest) for chart in manifest.charts)
-    yield from ((f"smoke test {test.http} {test.field}", f"equals {test.equals!r}") for test in manifest.smoke)
+    for test in manifest.smoke:
+        yield f"smoke test {test.http} {test.field} on {test.role or 'all'} nodes", f"equals {test.equals!r}"
     yield "OpenPGP key", manifest.openpgp or "none"
     yield "upgrades from", manifest.release.upgrades_from or "any version"
     yield from ((f"kit {name}", file.digest) for name, file in release.files.items() if name != release.bundle.name)

@@ -139,7 +139,7 @@ def _contents(contents: ReleaseContents) -> Iterator[str]:
     for chart in manifest.charts:
         yield f"  chart {chart.name}   {chart.length_bytes} bytes   {chart.digest}"
     for test in manifest.smoke:
-        yield f"  smoke test {test.http}: {test.field} equals {test.equals!r}"
+        yield f"  smoke test {test.http}: {test.field} equals {test.equals!r}, on {test.role or 'all'} nodes"
     if manifest.openpgp:
         yield f"  an OpenPGP signature is asked for, by {manifest.openpgp}"
     if not (manifest.images or manifest.files or manifest.charts):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 """A probe's answer is a handful of fields; more is a web page or a mistake."""
@@ -19,6 +19,22 @@ Value = str | int | float | bool
 
 class CannotAnswerError(Exception):
     """The answer does not say what was asked; its text says what was found instead."""
+
+
+class Probe(Protocol):
+    """Asks one thing at the site. It is answered in JSON; whoever asked judges the answer by a condition."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    def ask(self, *, timeout_seconds: float) -> bytes:
+        """Return the answer, unjudged, within that time; one byte above ``MAX_ANSWER_BYTES`` by HTTP at most.
+
+        Raises:
+            CannotAnswerError: There is none, or not in time; never taken for a pass.
+            RefusedError: ``egress-refused``, 40: the site does not name who would be asked.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from teraferry.bundles.digest import Digest
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.manifest import File, Manifest
+from teraferry.installer.rollout.smoke import SmokeTest, plan_smoke
 from teraferry.installer.site.model import Deploy, Node, Site
 
 STAGE = "stage_file"
@@ -21,6 +22,7 @@ DRAIN = "drain_node"
 PATCH = "patch_binary"
 REJOIN = "rejoin_cluster"
 PROVE = "prove_keys"
+SMOKE = "run_smoke_tests"
 REBALANCE = "wait_for_rebalance"
 
 ROLL_ORDER = ("volume", "app", "filer")
@@ -62,6 +64,7 @@ class Plan:
     stays: tuple[str, ...]  # sentences: what is not touched and why
     upload_bytes: int  # to nodes, at most
     keys: tuple[str, ...] = ()  # names of the keys that must survive it
+    smoke: tuple[SmokeTest, ...] = ()  # of its nodes
 
     def targets_of(self, node: str) -> tuple[Target, ...]:
         """Return what of the release goes to ``node``."""
@@ -86,12 +89,6 @@ def plan_rolling(manifest: Manifest, site: Site) -> Plan:
             f"site {site.name}: no [cluster] table, expected one in tier 1",
             hint="Describe the storage cluster in site.toml under [cluster], then `teraferry-installer plan KIT`.",
         )
-    if manifest.smoke:
-        raise RefusedError(
-            "smoke-not-delivered",
-            f"release {manifest.release.version}: asks for {len(manifest.smoke)} smoke tests, expected none",
-            hint="Ask for a newer installer: this one cannot run them, and does not skip what a release asks for.",
-        )
     files = {file.name: file for file in manifest.files}
     targets = [
         _target(node, deploy, files)
@@ -109,11 +106,18 @@ def plan_rolling(manifest: Manifest, site: Site) -> Plan:
             hint="Give a [[deploy]] in site.toml one of these roles, then `teraferry-installer plan KIT`.",
         )
     keys = tuple(key.name for key in site.keys)
-    return plan_targets(targets, mode=site.cluster.mode, stays=_staying(site), keys=keys)
+    smoke = plan_smoke(manifest, site, dict.fromkeys(target.node for target in targets))
+    return plan_targets(targets, mode=site.cluster.mode, stays=_staying(site), keys=keys, smoke=smoke)
 
 
 def plan_targets(
-    targets: Sequence[Target], *, mode: str, stays: tuple[str, ...] = (), prefix: str = "", keys: tuple[str, ...] = ()
+    targets: Sequence[Target],
+    *,
+    mode: str,
+    stays: tuple[str, ...] = (),
+    prefix: str = "",
+    keys: tuple[str, ...] = (),
+    smoke: tuple[SmokeTest, ...] = (),
 ) -> Plan:
     """Return the plan that brings ``targets`` in, in their order, one node at a time.
 
@@ -123,6 +127,7 @@ def plan_targets(
         stays: Sentences for people.
         prefix: Put before every step id, "" or "rollback ".
         keys: Names of the keys that must survive; where there are any, each node is followed by a look at them.
+        smoke: Tests of these nodes; each is asked its own. None on the way back: what was put back is no new release.
     """
     steps = [
         Step(
@@ -140,8 +145,13 @@ def plan_targets(
             for action, text in _node_steps(node, role, mode)
             if action != PROVE or keys
         ]
+        tests = [test for test in smoke if test.node == node]
+        if tests:
+            # Before the cluster is waited for: a node that fails is put back while it is still in hand.
+            text = f"after {node}: {'; '.join(test.expected for test in tests)}"
+            steps.insert(-1, Step(f"{prefix}{SMOKE} {node}", SMOKE, node, text))
     upload_bytes = sum(target.length_bytes for target in targets)
-    return Plan("1", "rolling", tuple(steps), tuple(targets), stays, upload_bytes, keys)
+    return Plan("1", "rolling", tuple(steps), tuple(targets), stays, upload_bytes, keys, smoke)
 
 
 def reverse_targets(targets: Sequence[Target], old: Mapping[tuple[str, str], Digest]) -> tuple[Target, ...]:

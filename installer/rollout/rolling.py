@@ -18,6 +18,7 @@ from teraferry.installer.rollout.key_gate import KeyContinuityError
 from teraferry.installer.rollout.plan import Plan, Step
 from teraferry.installer.rollout.rolling_parts import RollingParts, check_cluster_health
 from teraferry.installer.rollout.rolling_steps import START_SECONDS, RollingSteps
+from teraferry.installer.rollout.smoke import SmokeFailedError
 from teraferry.installer.rollout.stopping import StoppedByOperatorError, may_halt_before
 
 
@@ -82,7 +83,7 @@ class _Rolling:
             if any(planning.DRAIN in step_id for step_id in self._record.begun()) and not self._healthy():
                 raise self._halted(error, old)
             return
-        if in_hand is not None and self._is_wrong(in_hand):
+        if in_hand is not None and (_is_smoke_of(in_hand, error) or self._is_wrong(in_hand)):
             try:
                 self._restore(in_hand, old)
             except KeyContinuityError:
@@ -205,3 +206,8 @@ class _Rolling:
             if step_id.startswith(planning.PATCH) and isinstance(old, Mapping):
                 found.update({(str(facts["node"]), path): digest for path, digest in old.items() if digest})
         return found
+
+
+def _is_smoke_of(node: str, error: TeraFerryError) -> bool:
+    """Tell whether ``node`` is wrong though it runs what was signed and is in the cluster."""
+    return isinstance(error, SmokeFailedError) and error.node == node

@@ -15,6 +15,7 @@ from teraferry.bundles.progress import Progress
 from teraferry.installer.ports import Cluster, Workload
 from teraferry.installer.rollout.gates import Baseline, Health, judge_health
 from teraferry.installer.rollout.key_gate import KeyGate
+from teraferry.installer.rollout.smoke import SmokeGate
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class RollingParts:
     sleep_seconds: Callable[[float], None]
     progress: Progress
     keys: KeyGate
+    smoke: SmokeGate
     require_not_stopped: Callable[[], None] = lambda: None  # raises StoppedByOperatorError
 
 

@@ -1,7 +1,7 @@
 """The steps of a rolling update on one node, as actions: how to see, do and check each.
 
 ``check_cluster_health`` → ``drain_node`` → ``patch_binary`` → ``rejoin_cluster`` → ``prove_keys`` (where there
-are keys that must survive) → ``wait_for_rebalance``.
+are keys that must survive) → ``run_smoke_tests`` (where there are any) → ``wait_for_rebalance``.
 What is true on the node decides, never the journal alone: a step whose effect is there is not
 done again, and one whose purpose has passed is not looked at again.
 """
@@ -56,9 +56,13 @@ class RollingSteps:
             planning.PATCH: self.patch_binary,
             planning.REJOIN: self.rejoin_cluster,
             planning.PROVE: self.prove_keys,
+            planning.SMOKE: self.run_smoke_tests,
             planning.REBALANCE: self.wait_for_rebalance,
         }[step.action]
         action = build(step, targets, prefix)
+        if step.action == planning.SMOKE:
+            # A node that ran the signed version before we came is left alone, but not taken for well unasked.
+            return action
         return replace(action, is_moot=lambda: self._is_already_there(step.node, targets, prefix) or action.is_moot())
 
     def _is_already_there(self, node: str, targets: Sequence[Target], prefix: str) -> bool:
@@ -194,6 +198,14 @@ class RollingSteps:
         def confirm() -> Mapping[str, object]:
             self._parts.keys.require_kept(self._record, f"after {step.node}")
             return {}
+
+        return Action(step, self._is_finished(targets, prefix), lambda: True, _nothing, confirm, {})
+
+    def run_smoke_tests(self, step: Step, targets: Sequence[Target], prefix: str) -> Action:
+        """Gate: the node answers as the release and the site say that it must."""
+
+        def confirm() -> Mapping[str, object]:
+            return {"node": step.node, "passed": self._parts.smoke.require_passed(step.node)}
 
         return Action(step, self._is_finished(targets, prefix), lambda: True, _nothing, confirm, {})
 

@@ -12,20 +12,11 @@ import msgspec
 
 from teraferry.bundles.model import Model
 from teraferry.installer.site.addresses import parse_address, parse_ssh, parse_url, registry_endpoint
-
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
-"""Names of sites and nodes stand in file names, journal lines and terminals: nothing to escape, bounded."""
-
-Seconds = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
-"""Up to a day; a longer pause is a mistake of units."""
-
-Argv = Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=256)]
-"""A command as a list of words; never a line for a shell."""
+from teraferry.installer.site.asking import ComplianceTable, SmokeTable
+from teraferry.installer.site.fields import Argv, Name, Role, Seconds, Text
 
 HOST_KEY = r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]{40,1400}={0,2}\Z"
 """The first two words of a public host key file."""
-
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 
 GRPC_PORT_OFFSET = 10_000
 """SeaweedFS listens for gRPC this far above its HTTP port, unless told otherwise."""
@@ -101,15 +92,16 @@ class Node(Model, frozen=True):
     """``[[node]]``: one machine, or one server on it."""
 
     name: Name
-    role: Literal["volume", "master", "filer", "app"]
+    role: Role
     address: Text  # host:port, what the cluster calls it
     transport: Transport
+    smoke_url: Text | None = None  # scheme://host:port that smoke tests ask; http://ADDRESS by default
 
 
 class Deploy(Model, frozen=True):
     """``[[deploy]]``: one file or image of a release, and the nodes that run it."""
 
-    role: Literal["volume", "master", "filer", "app"]
+    role: Role
     workload: Literal["binary", "container", "swarm", "command"]
     file: Text | None = None
     image: Text | None = None
@@ -167,36 +159,6 @@ class ReplicationTable(Model, frozen=True):
     write_hold_seconds: Seconds | None = None
 
 
-class PassWhen(Model, frozen=True):
-    """What the answer of a probe must hold to pass; no expression language."""
-
-    field: Text
-    equals: str | int | float | bool
-
-
-class Probe(Model, frozen=True):
-    """One compliance probe: exactly one of ``http``, ``command``, ``file``."""
-
-    pass_when: PassWhen
-    http: Text | None = None
-    ca: Text | None = None  # with https: who signs its certificate; the registry's ca by default
-    command: Argv | None = None
-    file: Text | None = None
-    max_age_seconds: Seconds | None = None  # with file
-
-
-class ComplianceTable(Model, frozen=True):
-    """``[compliance]``: both must be there; the table itself must be there in tier 2."""
-
-    legal_hold: Probe
-    audit_export: Probe
-
-    @property
-    def probes(self) -> dict[str, Probe]:
-        """The probes by their names."""
-        return {"legal_hold": self.legal_hold, "audit_export": self.audit_export}
-
-
 class Key(Model, frozen=True):
     """``[[key]]``: must survive everything. Paths are on the key's node, but for ``recovery_proof``."""
 
@@ -231,6 +193,7 @@ class Site(Model, frozen=True):
     replication: ReplicationTable | None = None
     compliance: ComplianceTable | None = None
     keys: tuple[Key, ...] = msgspec.field(name="key", default=())
+    smoke: tuple[SmokeTable, ...] = ()
 
     @property
     def name(self) -> str:
@@ -261,6 +224,8 @@ class Site(Model, frozen=True):
         for node in self.nodes:
             host, port = parse_address(node.address)
             endpoints.add((host, port))
+            if node.smoke_url is not None:
+                endpoints.add(parse_url(node.smoke_url)[1:])
             if node.transport.ssh is not None:
                 endpoints.add(parse_ssh(node.transport.ssh)[1:])
             if node.role == "volume":
@@ -269,4 +234,5 @@ class Site(Model, frozen=True):
         for probe in self.compliance.probes.values() if self.compliance else ():
             if probe.http is not None:
                 endpoints.add(parse_url(probe.http)[1:])
+        endpoints |= {parse_url(test.http)[1:] for test in self.smoke if test.http is not None and test.is_whole_url}
         return frozenset(endpoints)

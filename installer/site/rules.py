@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
 from teraferry.bundles.errors import UsageError
 from teraferry.installer.site.addresses import (
@@ -12,17 +10,15 @@ from teraferry.installer.site.addresses import (
     is_loopback,
     parse_address,
     parse_ssh,
-    parse_url,
     registry_endpoint,
 )
+from teraferry.installer.site.asking_rules import require_sound_questions
 from teraferry.installer.site.key_rules import require_sound_keys
-from teraferry.installer.site.model import GRPC_PORT_OFFSET, Deploy, Probe, Site, Transport, TrustTable
+from teraferry.installer.site.model import GRPC_PORT_OFFSET, Deploy, Site, Transport, TrustTable
 from teraferry.installer.site.paths import require_absolute, require_words
 from teraferry.installer.site.strategy import parse_tier
 from teraferry.installer.site.text import SiteText, Where
 from teraferry.keys.openpgp import parse_fingerprint
-
-_Parsed = TypeVar("_Parsed")
 
 
 def require_sound(site: Site, text: SiteText) -> None:
@@ -37,8 +33,7 @@ def require_sound(site: Site, text: SiteText) -> None:
     _require_nodes(site, text)
     _require_cluster(site, text)
     _require_deploys(site, text)
-    for name, probe in site.compliance.probes.items() if site.compliance else ():
-        _require_probe(probe, text, ("compliance", name))
+    require_sound_questions(site, text)
     require_sound_keys(site, text)
 
 
@@ -67,7 +62,7 @@ def require_sound_trust(trust: TrustTable, text: SiteText) -> None:
         UsageError: ``site-bad-value``, 2.
     """
     if trust.require_openpgp is not None:
-        _checked(text, ("trust", "require_openpgp"), partial(parse_fingerprint, trust.require_openpgp))
+        text.checked(("trust", "require_openpgp"), partial(parse_fingerprint, trust.require_openpgp))
     if trust.openpgp_key is not None:
         require_absolute(trust.openpgp_key, text, ("trust", "openpgp_key"))
         if trust.require_openpgp is None:
@@ -78,7 +73,7 @@ def require_sound_trust(trust: TrustTable, text: SiteText) -> None:
 
 def _require_registry(site: Site, text: SiteText) -> None:
     registry = site.registry
-    scheme, host, _ = _checked(text, ("registry", "url"), partial(registry_endpoint, registry.url))
+    scheme, host, _ = text.checked(("registry", "url"), partial(registry_endpoint, registry.url))
     if scheme == "http" and not registry.plain_http and not is_loopback(host):
         raise text.bad_value(
             ("registry", "url"),
@@ -97,13 +92,15 @@ def _require_nodes(site: Site, text: SiteText) -> None:
     seen_names: dict[str, int] = {}
     seen_addresses: dict[tuple[str, int], int] = {}
     for number, node in enumerate(site.nodes):
-        endpoint = _checked(text, ("node", number, "address"), partial(parse_address, node.address))
+        endpoint = text.checked(("node", number, "address"), partial(parse_address, node.address))
         # Two entries for one server would be two votes of one node, and a second drain of the same disks.
         if seen_names.setdefault(node.name, number) != number:
             raise text.bad_value(("node", number, "name"), f"{node.name} twice, expected one node a name")
         if seen_addresses.setdefault(endpoint, number) != number:
             raise text.bad_value(("node", number, "address"), f"{node.address} twice, expected one node an address")
         _require_transport(node.transport, text, ("node", number, "transport"))
+        if node.smoke_url is not None:
+            text.checked(("node", number, "smoke_url"), partial(registry_endpoint, node.smoke_url))
 
 
 def _require_transport(transport: Transport, text: SiteText, where: Where) -> None:
@@ -120,7 +117,7 @@ def _require_transport(transport: Transport, text: SiteText, where: Where) -> No
 
 
 def _require_ssh(transport: Transport, ssh: str, text: SiteText, where: Where) -> None:
-    _checked(text, (*where, "ssh"), partial(parse_ssh, ssh))
+    text.checked((*where, "ssh"), partial(parse_ssh, ssh))
     # Without its key pinned, whoever answers at that address would be believed.
     for field, example in (("identity", "/etc/teraferry/id_ed25519"), ("host_key", "ssh-ed25519 AAAA...")):
         if getattr(transport, field) is None:
@@ -148,7 +145,7 @@ def _require_cluster(site: Site, text: SiteText) -> None:
     if not cluster.masters:
         raise text.bad_value(("cluster", "masters"), "no master, expected at least one host:port")
     for master in cluster.masters:
-        _, port = _checked(text, ("cluster", "masters"), partial(parse_address, master))
+        _, port = text.checked(("cluster", "masters"), partial(parse_address, master))
         if port + GRPC_PORT_OFFSET > MAX_PORT:
             found = f"port {port}, expected at most {MAX_PORT - GRPC_PORT_OFFSET} (gRPC is {GRPC_PORT_OFFSET} above)"
             raise text.bad_value(("cluster", "masters"), found)
@@ -181,24 +178,6 @@ def _require_deploys(site: Site, text: SiteText) -> None:
     _require_own_paths(site, text)
 
 
-def _require_probe(probe: Probe, text: SiteText, where: Where) -> None:
-    if sum(way is not None for way in (probe.http, probe.command, probe.file)) != 1:
-        raise text.bad_value(where, "expected exactly one of http, command and file")
-    # A file that is never too old would let an install through for ever, whoever stopped writing it.
-    if (probe.file is None) != (probe.max_age_seconds is None):
-        raise text.bad_value(where, "expected max_age_seconds with file, and only with it")
-    if probe.http is not None:
-        scheme, host, _ = _checked(text, (*where, "http"), partial(parse_url, probe.http))
-        if scheme == "http" and not is_loopback(host):
-            raise text.bad_value((*where, "http"), f"plain HTTP to {host}, expected https: anybody there could answer")
-    if probe.ca is not None:
-        require_absolute(probe.ca, text, (*where, "ca"))
-    if probe.command is not None:
-        require_words(probe.command, text, (*where, "command"))
-    if probe.file is not None:
-        require_absolute(probe.file, text, (*where, "file"))
-
-
 def _require_restart(deploy: Deploy, text: SiteText, where: Where) -> None:
     commands = (deploy.stop is not None, deploy.start is not None)
     if (deploy.unit is not None) == any(commands) or any(commands) != all(commands):
@@ -219,10 +198,3 @@ def _require_own_paths(site: Site, text: SiteText) -> None:
             if other != user:
                 found = f"{deploy.path} for {user} and for {other}, expected a path of its own for each on one machine"
                 raise text.bad_value(("deploy", number, "path"), found)
-
-
-def _checked(text: SiteText, where: Where, parse: Callable[[], _Parsed]) -> _Parsed:
-    try:
-        return parse()
-    except ValueError as error:
-        raise text.bad_value(where, str(error)) from None

@@ -5,14 +5,16 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from teraferry.bundles.errors import Fact, UsageError
 from teraferry.bundles.model import Model
 from teraferry.installer.site.model import Site, TrustTable
+
+_Parsed = TypeVar("_Parsed")
 
 Where = tuple[str | int, ...]
 """The way to a field: ``("node", 1, "address")``."""
@@ -133,6 +135,17 @@ class SiteText:
             hint=hint or f"Correct {shown(where)} in line {line} of {self.name}.",
             facts={"file": self.name, "line": line, "field": shown(where)},
         )
+
+    def checked(self, where: Where, parse: Callable[[], _Parsed]) -> _Parsed:
+        """Return what ``parse`` makes of the value at ``where``.
+
+        Raises:
+            UsageError: ``site-bad-value``, 2, with the words of its ``ValueError``.
+        """
+        try:
+            return parse()
+        except ValueError as error:
+            raise self.bad_value(where, str(error)) from None
 
     def line_of(self, where: Where) -> int:
         """Return the line where a field stands, or the line of the nearest table around it; 1 at worst.

@@ -15,7 +15,7 @@ from teraferry.installer.rollout.execute import DONE, INTENT, UNDONE
 from tests.fakes.rollout_run import MODES, NODES, Kit, Site, broken_site, mended
 from tests.fakes.rollout_site import FILER, OLD, VOLUME_NODES, address_of, refused
 
-FAULTS = ("never_comes_back", "wrong_runs", "start_fails")
+FAULTS = ("never_comes_back", "wrong_runs", "start_fails", "fails_smoke", "silent_smoke")
 
 
 def fail(reference: str) -> None:

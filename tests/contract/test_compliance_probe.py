@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from teraferry.installer.adapters.compliance.http import HttpProbe
 from teraferry.installer.ports import ComplianceProbe
 from teraferry.installer.rollout.compliance import ComplianceGate
 from teraferry.installer.rollout.conditions import MAX_ANSWER_BYTES, CannotAnswerError, Condition
+from tests.lab.answers import Answer, AnswerServer
 
 OPEN, HELD = b'{"active_holds": 0}', b'{"active_holds": 2, "since": "2026-11-20"}'
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -34,50 +33,25 @@ class Rig:
     breaks: dict[str, Callable[[], None]] = field(default_factory=dict)
 
 
-class _Server:
-    """Answers every GET with what it was told."""
-
-    def __init__(self) -> None:
-        self.status, self.content, self.location = 200, b"", ""
-        told = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(told.status)
-                if told.location:
-                    self.send_header("Location", told.location)
-                self.send_header("Content-Length", str(len(told.content)))
-                self.end_headers()
-                self.wfile.write(told.content)
-
-            def log_message(self, *_: object) -> None: ...
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        self.thread.start()
-
-    def told(self, status: int = 200, content: bytes = OPEN, location: str = "") -> None:
-        self.status, self.content, self.location = status, content, location
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-
 def _http() -> Iterator[Rig]:
-    server = _Server()
-    url = f"http://127.0.0.1:{server.server.server_address[1]}"
-    yield Rig(
-        HttpProbe("legal_hold", f"{url}/legal-hold", ca=None),
-        lambda content: server.told(content=content),
-        {
-            "status 500": lambda: server.told(500),
-            "status 404": lambda: server.told(404),
-            "redirect": lambda: server.told(302, location=f"{url}/elsewhere"),
-            "down": server.close,
-        },
-    )
-    server.close()
+    told = Answer(OPEN)
+
+    def tell(answer: Answer) -> None:
+        nonlocal told
+        told = answer
+
+    with AnswerServer(lambda _method, _path: told) as server:
+        yield Rig(
+            HttpProbe("legal_hold", f"{server.url}/legal-hold", ca=None),
+            lambda content: tell(Answer(content)),
+            {
+                "status 500": lambda: tell(Answer(OPEN, 500)),
+                "status 404": lambda: tell(Answer(OPEN, 404)),
+                "redirect": lambda: tell(Answer(OPEN, 302, location=f"{server.url}/elsewhere")),
+                "cut short": lambda: tell(Answer(OPEN, promised_bytes=100)),
+                "down": server.close,
+            },
+        )
 
 
 def _command(folder: Path) -> Iterator[Rig]:

@@ -20,11 +20,13 @@ from teraferry.installer.adapters.journal.file import FileJournal
 from teraferry.installer.adapters.transport.local import LocalTransport
 from teraferry.installer.install import InstallParts, InstallReport, install
 from teraferry.installer.ports import Entry, Journal
+from teraferry.installer.rollout.conditions import Condition
 from teraferry.installer.rollout.execute import DONE, ENDED, INTENT, UNDONE
 from teraferry.installer.rollout.gates import judge_health
 from teraferry.installer.rollout.key_gate import KeyGate
 from teraferry.installer.rollout.plan import Plan, Target, plan_targets
 from teraferry.installer.rollout.rolling_parts import Patience, RollingParts
+from teraferry.installer.rollout.smoke import SmokeGate, SmokeTest
 from teraferry.installer.rollout.stopping import StoppedByOperatorError
 from teraferry.installer.verify import VerifiedBundle
 from teraferry.keys.recovery import Recovery
@@ -43,6 +45,7 @@ from tests.fakes.rollout_site import (
     Life,
     SiteCluster,
     SiteLock,
+    SiteProbe,
     SiteWorkload,
     World,
     address_of,
@@ -96,6 +99,7 @@ class Site:
     Args:
         journal: Where the real journal lies; None for one in memory.
         keys: Folder for copies of wrapped blobs, on a site with keys that must survive; None on one without.
+        smoke: Whether every node is asked how it is.
     """
 
     def __init__(
@@ -106,7 +110,10 @@ class Site:
         mode: str = "safe",
         on_failure: str = "stop",
         keys: Path | None = None,
+        smoke: bool = False,
     ) -> None:
+        self.smoke = smoke
+        self.unasked: frozenset[str] = frozenset()  # nodes whose tests the plan names and nobody asks
         self.world = World(safe=mode == "safe")
         self._path = journal
         self._content = bytearray()
@@ -133,7 +140,8 @@ class Site:
             )
             for node in NODES
         ]
-        return plan_targets(targets, mode=self.mode, keys=tuple(self.keys))
+        smoke = tuple(smoke_test(node) for node in NODES) if self.smoke else ()
+        return plan_targets(targets, mode=self.mode, keys=tuple(self.keys), smoke=smoke)
 
     def install(
         self, life: Life | None = None, *, kit: Kit | None = None, stop_after: int | None = None
@@ -255,6 +263,16 @@ class Site:
                 sleep_seconds=sleep,
                 progress=Silent(),
                 keys=self.key_gate(life, journal),
+                smoke=SmokeGate(
+                    {
+                        test.node: [(test, SiteProbe(world, life, test.node))]
+                        for test in plan.smoke
+                        if test.node not in self.unasked
+                    },
+                    lambda: world.seconds,
+                    sleep,
+                    Silent(),
+                ),
                 require_not_stopped=require_not_stopped,
             ),
             lock=SiteLock(world, life),
@@ -266,6 +284,11 @@ class Site:
             confirm=lambda _: life.touch("confirm"),
             require_not_stopped=require_not_stopped,
         )
+
+
+def smoke_test(node: str) -> SmokeTest:
+    """Return what ``node`` of a site with smoke tests is asked."""
+    return SmokeTest(node, f"http://{node}/health", None, (), Condition("status", "ok"), within_seconds=20)
 
 
 def _reach_key(hands: Hands, name: str, question: str) -> None:
@@ -283,7 +306,7 @@ def broken_site(
     keys: Path | None = None,
 ) -> Site:
     """Return a site where the kit's program does not work on ``node``; ``fault`` is a set of ``Program``."""
-    site = Site(path, kit, mode=mode, on_failure=on_failure, keys=keys)
+    site = Site(path, kit, mode=mode, on_failure=on_failure, keys=keys, smoke="smoke" in fault)
     getattr(site.world.programs[node], fault).add(kit.program.digest)
     return site
 

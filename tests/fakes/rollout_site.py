@@ -24,6 +24,7 @@ from teraferry.installer.adapters.cluster.seaweedfs_placement import (
     plan_volume_moves,
 )
 from teraferry.installer.ports import ClusterObservation, ReplicatedVolume, StripeGroup
+from teraferry.installer.rollout.conditions import CannotAnswerError
 from tests.fakes.registry import FakeRegistry
 
 SHARDS = DATA_SHARDS + PARITY_SHARDS
@@ -77,6 +78,8 @@ class Program:
         self.never_comes_back: set[Digest] = set()
         self.start_fails: set[Digest] = set()  # the start command itself says so, as systemctl does
         self.wrong_runs: set[Digest] = set()  # something else runs than was selected
+        self.fails_smoke: set[Digest] = set()  # runs, is in the cluster, and answers that it is not well
+        self.silent_smoke: set[Digest] = set()  # runs, is in the cluster, and answers nothing
         self.starts = 0
 
 
@@ -330,3 +333,19 @@ class SiteWorkload(Hands):
         if self._program.running is None:
             self.world.start(self._node)
         self.reach(f"start {self._node}: after")
+
+
+class SiteProbe(Hands):
+    """``Probe`` that asks one node how it is; how long that takes, the world says."""
+
+    def __init__(self, world: World, life: Life, node: str) -> None:
+        super().__init__(world, life)
+        self.name = node
+        self._program = world.programs[node]
+
+    def ask(self, *, timeout_seconds: float) -> bytes:
+        self.reach(f"smoke {self.name}")
+        running = self._program.running
+        if running is None or running in self._program.silent_smoke:
+            raise CannotAnswerError(f"{self.name}: nobody answers")
+        return b'{"status": "broken"}' if running in self._program.fails_smoke else b'{"status": "ok"}'

@@ -49,7 +49,7 @@ def manifests() -> list[bytes]:
         images=(image,),
         files=(File(name="bin/weed", mode="0755", digest=DIGEST, length_bytes=4),),
         charts=(Chart(name="demo.tgz", digest=DIGEST, length_bytes=4),),
-        smoke=(Smoke(http="http://{node}/health", field="ok", equals=True),),
+        smoke=(Smoke(http="/health", field="ok", equals=True),),
     )
     return [encode_manifest(Manifest(format=1, release=Release(product="a", version="1"))), encode_manifest(whole)]
 

@@ -65,6 +65,17 @@ def test_new_never_overwrites_a_project(tmp_path: Path) -> None:
     assert not (tmp_path / "files").exists()
 
 
+def test_smoke_tests_of_a_recipe_are_in_the_manifest_that_people_sign(tmp_path: Path) -> None:
+    project = file_project(tmp_path / "project")
+    with (project / "release.toml").open("a") as recipe:
+        recipe.write('\n[[smoke]]\nhttp = "/health"\nexpect = { field = "status", equals = "ok" }\nrole = "app"\n')
+
+    teraferry("build", locked(project), "-o", tmp_path / "kit")
+
+    (smoke,) = describe_bundle(tmp_path / "kit" / "terachat-4.2.0.tar.gz").manifest.smoke
+    assert (smoke.http, smoke.field, smoke.equals, smoke.role) == ("/health", "status", "ok", "app")
+
+
 def test_build_says_what_it_made(tmp_path: Path) -> None:
     project = locked(file_project(tmp_path / "project"))
 

@@ -10,13 +10,14 @@ import pytest
 
 from teraferry.builder.recipe import Recipe, parse_recipe
 from teraferry.installer.site import model as site_model
+from teraferry.installer.site.asking import SmokeTable
 from teraferry.installer.site.load import parse_site
 from teraferry.keys.uri import parse_key_uri
 
 REPOSITORY = Path(__file__).parents[2]
 TABLES = (
     *(site_model.Identity, site_model.RegistryTable, site_model.TrustTable, site_model.ClusterTable),
-    *(site_model.Node, site_model.Transport, site_model.Deploy, site_model.Key),
+    *(site_model.Node, site_model.Transport, site_model.Deploy, site_model.Key, SmokeTable),
 )
 """Tables of site.toml that tier 1 uses; docs/site.md has a row for each of their fields."""
 

@@ -27,7 +27,7 @@ TWICE: dict[str, list[Any]] = {
     "images": [Image(name="api", digest=digest, media_type="a/b", platforms=()) for digest in (ONE, OTHER)],
     "files": [File(name="bin/weed", mode="0755", digest=digest, length_bytes=1) for digest in (ONE, OTHER)],
     "charts": [Chart(name="demo.tgz", digest=digest, length_bytes=1) for digest in (ONE, OTHER)],
-    "smoke": [Smoke(http="http://{node}/", field="ok", equals=equals) for equals in (True, False)],
+    "smoke": [Smoke(http="/", field="ok", equals=equals) for equals in (True, False)],
 }
 
 

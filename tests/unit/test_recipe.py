@@ -109,11 +109,40 @@ def test_recipe_with_a_registry_source_says_which_sources_there_are() -> None:
     assert "oci:DIR" in error.message
 
 
-@pytest.mark.parametrize("table", ["[[chart]]\nsource = 'a.tgz'\n", "[[smoke]]\nhttp = '/'\n"])
-def test_recipe_with_a_table_of_a_later_version_is_refused_not_ignored(table: str) -> None:
-    error = refused(FULL + table)
+def test_recipe_with_a_table_of_a_later_version_is_refused_not_ignored() -> None:
+    error = refused(FULL + "[[chart]]\nsource = 'a.tgz'\n")
 
     assert (error.reference, error.exit_status) == ("recipe-not-delivered", 2)
+
+
+SMOKE = '[[smoke]]\nhttp = "/health"\nexpect = { field = "status", equals = "ok" }\n'
+
+
+def test_recipe_names_smoke_tests_for_every_node_or_for_one_role() -> None:
+    recipe = parse(FULL + SMOKE + SMOKE.replace("health", "ready") + 'role = "app"\n')
+
+    assert [(test.http, test.expect.field, test.expect.equals, test.role) for test in recipe.smoke] == [
+        ("/health", "status", "ok", None),
+        ("/ready", "status", "ok", "app"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "reference"),
+    [
+        (SMOKE.replace("/health", "https://elsewhere/health"), "recipe-wrong-value"),
+        (SMOKE.replace("/health", "//elsewhere/health"), "recipe-wrong-value"),
+        (SMOKE.replace(', equals = "ok"', ""), "recipe-missing-field"),
+        (SMOKE.replace("equals", "equal"), "recipe-unknown-field"),
+        (SMOKE + 'command = ["a"]\n', "recipe-unknown-field"),
+        (SMOKE + SMOKE.replace('"ok"', '"up"'), "recipe-duplicate"),
+    ],
+)
+def test_recipe_with_a_smoke_test_that_makes_no_sense_is_refused(table: str, reference: str) -> None:
+    error = refused(FULL + table)
+
+    assert (error.reference, error.exit_status) == (reference, 2)
+    assert int(str(error.facts["line"])) > FULL.count("\n")
 
 
 def test_recipe_names_the_openpgp_key_that_signs_as_well() -> None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import ssl
-from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-import urllib3
-from urllib3.exceptions import HTTPError
-
-from teraferry.installer.rollout.conditions import MAX_ANSWER_BYTES, CannotAnswerError
+from teraferry.installer.adapters.probes.http import request
 
 ANSWER_SECONDS: Final = 10.0
 
@@ -31,20 +26,4 @@ class HttpProbe:
 
     def ask(self) -> bytes:
         """Return the body of the answer; see ``installer.ports.ComplianceProbe``."""
-        try:
-            tls = ssl.create_default_context(cafile=None if self._ca is None else str(self._ca))
-            with urllib3.PoolManager(ssl_context=tls, retries=False, timeout=ANSWER_SECONDS) as pool:
-                response = pool.request(
-                    "GET",
-                    self._url,
-                    headers={"Accept": "application/json"},
-                    redirect=False,
-                    preload_content=False,
-                )
-                content: bytes = response.read(MAX_ANSWER_BYTES + 1)
-                response.release_conn()
-        except (HTTPError, OSError) as error:
-            raise CannotAnswerError(f"{self._url}: {type(error).__name__}") from error
-        if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
-            raise CannotAnswerError(f"{self._url}: status {response.status}")
-        return content
+        return request("GET", self._url, ca=self._ca, timeout_seconds=ANSWER_SECONDS)
