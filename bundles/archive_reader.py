@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
@@ -47,7 +48,7 @@ class BundleReader:
         self._signed = signed
         self._file = BundleFile(path, signed, read_at)
         self._index: Index | None = None
-        self._index_raw = b""
+        self._index_raw = memoryview(b"")
         self._mtime = 0
         self._rows: dict[str, IndexEntry] = {}
         self._chunks = VerifiedChunks(self._file, path=path, digests=(), end_bytes=0)
@@ -144,8 +145,7 @@ class BundleReader:
 
     def stream_blob(self, digest: Digest, *, receiver_digests: bool = False) -> Iterator[memoryview]:
         """Yield one blob's content; see ``stream_entry``, and ``stream_vectors`` for ``receiver_digests``."""
-        for views in self.stream_vectors(layout.blob_name(digest), receiver_digests=receiver_digests):
-            yield from views
+        return chain.from_iterable(self.stream_vectors(layout.blob_name(digest), receiver_digests=receiver_digests))
 
     def stream_entry(self, name: str) -> Iterator[memoryview]:
         """Yield one entry's content in order, every byte verified; at most 64 KiB a piece when stored.
@@ -153,8 +153,7 @@ class BundleReader:
         Raises:
             BundleError: 10 or 11; see ``stream_vectors``.
         """
-        for views in self.stream_vectors(name):
-            yield from views
+        return chain.from_iterable(self.stream_vectors(name))
 
     def stream_vectors(self, name: str, *, receiver_digests: bool = False) -> Iterator[list[memoryview]]:
         """Yield one entry's content, the views of up to 4 MiB at a time; for sendmsg and writev.
@@ -178,16 +177,19 @@ class BundleReader:
                 ``entry-header-disagrees``, ``member-*``, ``chunk-digest-mismatch``, ``medium-unreadable``.
         """
         entry = self._row(name)
+        content = self._content(entry, self._chunks)  # 1, 2, 3
+        return content if receiver_digests else self._digested(entry, content)  # 4
+
+    def _digested(self, entry: IndexEntry, content: Iterator[list[memoryview]]) -> Iterator[list[memoryview]]:
         digest = StreamDigest()
         held: list[memoryview] = []
-        for views in self._content(entry, self._chunks):  # 1, 2, 3
+        for views in content:
             if held:
                 yield held
             held = views
-            for view in views if not receiver_digests else ():
+            for view in views:
                 digest.update(view)
-        if not receiver_digests:
-            self._require_digest(entry, digest)  # 4
+        self._require_digest(entry, digest)
         if held:
             yield held
 
@@ -204,11 +206,8 @@ class BundleReader:
         require_header(cursor, entry.name, plain_bytes=entry.plain_bytes, mtime=self._mtime)
         left = entry.plain_bytes
         for count in content_member_lengths(entry.plain_bytes):
-            if entry.encoding == "stored":
-                views = read_stored_member(cursor, count)
-            else:
-                views = [memoryview(read_deflated_member(cursor, count))]
-            yield _without_padding(views, left, cursor)
+            # No name for what is handed out: it would hold a chunk in memory while the next one is read.
+            yield _without_padding(_read_member(cursor, count, entry.encoding), left, cursor)
             left -= count
         cursor.require_end()
 
@@ -278,6 +277,12 @@ class BundleReader:
 
     def _place(self, entry: IndexEntry) -> Place:
         return Place(str(self._path), entry.name)
+
+
+def _read_member(cursor: Cursor, plain_bytes: int, encoding: str) -> list[memoryview]:
+    if encoding == "stored":
+        return read_stored_member(cursor, plain_bytes)
+    return [memoryview(read_deflated_member(cursor, plain_bytes))]
 
 
 def _without_padding(views: list[memoryview], left_bytes: int, cursor: Cursor) -> list[memoryview]:

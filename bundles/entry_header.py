@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 
 from teraferry.bundles import layout
+from teraferry.bundles.digest import Buffer
 from teraferry.bundles.errors import BundleError
 from teraferry.bundles.gzip_member import (
     BLOCK_HEADER_BYTES,
@@ -78,7 +79,7 @@ def header_refusal(place: Place, found: bytes, expected: bytes, *, offset: int) 
     return place.refusal("entry-header-disagrees", found=claims, expected=words, offset=offset)
 
 
-def read_index_entry(raw: bytes, place: Place, *, offset_bytes: int, limit_bytes: int) -> tuple[bytes, int]:
+def read_index_entry(raw: Buffer, place: Place, *, offset_bytes: int, limit_bytes: int) -> tuple[bytes, int]:
     """Return the plain index and the bundle's one time from the verified end of a file.
 
     Args:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from teraferry.bundles.errors import BundleError
 from teraferry.bundles.gzip_member import (
@@ -25,6 +26,8 @@ from teraferry.bundles.limits import MAX_MEMBER_COMPRESSED_BYTES
 CARELESS_HINT = (
     "Do not use this kit: it is signed but put together wrongly. Ask the release engineer to build and sign it again."
 )
+
+_NOTHING: Final = memoryview(b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class Cursor:
 
     def __init__(self, views: Iterator[memoryview], place: Place, *, offset_bytes: int) -> None:
         self._views = views
-        self._view = memoryview(b"")
+        self._view = _NOTHING
         self.place = place
         self.offset_bytes = offset_bytes  # in the file
 
@@ -64,7 +67,8 @@ class Cursor:
 
     def skip(self, count_bytes: int) -> None:
         """Step over bytes of what ``peek`` returned."""
-        self._view = self._view[count_bytes:]
+        # An empty view would hold its chunk in memory while the next one is read.
+        self._view = self._view[count_bytes:] if count_bytes < len(self._view) else _NOTHING
         self.offset_bytes += count_bytes
 
     def take(self, count_bytes: int) -> list[memoryview]:

@@ -20,6 +20,7 @@ from teraferry.bundles.digest import Buffer, Digest
 from teraferry.bundles.errors import BundleError, Fact, medium_unreadable
 from teraferry.bundles.index import IndexEntry, SignedBundle
 from teraferry.bundles.limits import CHUNK_BYTES
+from teraferry.bundles.recycled_memory import RecycledMemory
 
 ReadAt = Callable[[int, int], bytes]
 """``(offset, count)`` to at most ``count`` bytes, none at the end; what ``os.pread`` does on an open file."""
@@ -69,30 +70,41 @@ class BundleFile:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def read(self, offset: int, count_bytes: int) -> bytes:
+    def read(self, offset: int, count_bytes: int) -> memoryview:
         """Return exactly ``count_bytes``, unverified.
 
         Raises:
             BundleError: 10 ``bundle-truncated``; 11 ``medium-unreadable``.
         """
+        content = memoryview(bytearray(count_bytes))
+        self.read_into(content, offset)
+        return content.toreadonly()
+
+    def read_into(self, memory: memoryview, offset: int) -> None:
+        """Fill ``memory`` with what lies at ``offset``, unverified.
+
+        Raises:
+            BundleError: 10 ``bundle-truncated``; 11 ``medium-unreadable``.
+        """
+        done = 0
         try:
-            content = self._read_once(offset, count_bytes)
-            while 0 < len(content) < count_bytes:
-                more = self._read_once(offset + len(content), count_bytes - len(content))
-                if not more:
+            while done < len(memory):
+                count = self._read_some(memory[done:], offset + done)
+                if not count:
                     break
-                content += more
+                done += count
         except OSError as error:
             raise medium_unreadable(self._path, error, offset=offset) from error
-        if len(content) != count_bytes:
-            found, expected = f"{len(content)} bytes at offset {offset}", f"{count_bytes}"
+        if done != len(memory):
+            found, expected = f"{done} bytes at offset {offset}", f"{len(memory)}"
             raise self._wrong("bundle-truncated", found=found, expected=expected)
-        return content
 
-    def _read_once(self, offset: int, count_bytes: int) -> bytes:
-        if self._read_at is not None:
-            return self._read_at(offset, count_bytes)
-        return os.pread(self._descriptor, count_bytes, offset)
+    def _read_some(self, memory: memoryview, offset: int) -> int:
+        if self._read_at is None:
+            return os.preadv(self._descriptor, [memory], offset)
+        content = self._read_at(offset, len(memory))
+        memory[: len(content)] = content
+        return len(content)
 
     def _wrong(self, reference: str, *, found: str, expected: str) -> BundleError:
         facts: dict[str, Fact] = {"file": str(self._path), "found": found, "expected": expected}
@@ -110,7 +122,8 @@ class VerifiedChunks:
         self._digests = digests
         self._end_bytes = end_bytes
         self._entries: Sequence[IndexEntry] = ()
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._memory = RecycledMemory(CHUNK_BYTES)
+        self._kept: OrderedDict[int, memoryview] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -122,10 +135,12 @@ class VerifiedChunks:
         """Say which entries lie where, so that a bad chunk can be named by them."""
         self._entries = entries
 
-    def unverified_chunk(self, number: int) -> bytes:
-        """Return a chunk as the medium gives it; ``require`` decides."""
+    def unverified_chunk(self, number: int) -> memoryview:
+        """Return a chunk as the medium gives it; ``require`` decides. It stays as it is for as long as it is held."""
         start = number * CHUNK_BYTES
-        return self._file.read(start, min(CHUNK_BYTES, self._end_bytes - start))
+        chunk = self._memory.lend()[: min(CHUNK_BYTES, self._end_bytes - start)]
+        self._file.read_into(chunk, start)
+        return chunk.toreadonly()
 
     def require(self, number: int, chunk: Buffer) -> None:
         """Compare a chunk in memory with its signed digest.
@@ -158,7 +173,7 @@ class VerifiedChunks:
             },
         )
 
-    def chunk(self, number: int, *, keep: bool = False) -> bytes:
+    def chunk(self, number: int, *, keep: bool = False) -> memoryview:
         """Return a verified chunk, read and digested now or kept from before."""
         with self._lock:
             if number in self._kept:
@@ -174,12 +189,11 @@ class VerifiedChunks:
         return chunk
 
     def views(self, start: int, end: int) -> Iterator[memoryview]:
-        """Yield verified bytes of the file from ``start`` up to ``end``, a chunk at a time."""
+        """Yield verified bytes of the file from ``start`` up to ``end``, a chunk at a time; none is held here after."""
         while start < end:
             number, inside = divmod(start, CHUNK_BYTES)
             chunk_end = min((number + 1) * CHUNK_BYTES, self._end_bytes)
             # Only a chunk that this range shares with its neighbours will be asked for again.
             shared = inside > 0 or chunk_end > end
-            chunk = self.chunk(number, keep=shared)
-            yield memoryview(chunk)[inside : end - number * CHUNK_BYTES]
+            yield self.chunk(number, keep=shared)[inside : end - number * CHUNK_BYTES]
             start = chunk_end

@@ -34,7 +34,7 @@ class HeaderSweep:
         self._found = b""
         self._next()
 
-    def check(self, start: int, chunk: bytes) -> None:
+    def check(self, start: int, chunk: memoryview) -> None:
         """Compare the headers in a verified chunk that lies at ``start``.
 
         Raises:
@@ -59,7 +59,7 @@ class HeaderSweep:
             self._expected = encoded_header(self._entry.name, self._entry.plain_bytes, mtime=self._mtime)
 
 
-def check_whole(chunks: VerifiedChunks, sweep: HeaderSweep, *, tail: bytes, progress: Progress) -> Digest:
+def check_whole(chunks: VerifiedChunks, sweep: HeaderSweep, *, tail: memoryview, progress: Progress) -> Digest:
     """Compare every chunk and header, and return the digest of the whole file, which the caller compares.
 
     Args:
@@ -82,13 +82,13 @@ def check_whole(chunks: VerifiedChunks, sweep: HeaderSweep, *, tail: bytes, prog
 
 def chunks_in_order(
     chunks: VerifiedChunks, *, whole: StreamDigest, progress: Progress
-) -> Generator[tuple[int, bytes], None, None]:
+) -> Generator[tuple[int, memoryview], None, None]:
     """Yield every chunk with its offset, once it matched; after the last one ``whole`` has digested them all.
 
     Raises:
         BundleError: 10 or 11.
     """
-    flight: deque[tuple[int, bytes, Future[None], Future[None]]] = deque()
+    flight: deque[tuple[int, memoryview, Future[None], Future[None]]] = deque()
     with ThreadPoolExecutor(1, "chunk-digest") as chunk_lane, ThreadPoolExecutor(1, "whole-digest") as whole_lane:
         number = 0
         while number < chunks.count or flight:
@@ -108,17 +108,17 @@ def chunks_in_order(
 class PassingBytes:
     """The verified bytes of ``chunks_in_order`` for a reader that asks for them from front to back, each once."""
 
-    def __init__(self, passing: Iterator[tuple[int, bytes]]) -> None:
+    def __init__(self, passing: Iterator[tuple[int, memoryview]]) -> None:
         self._passing = passing
         self._start = 0
-        self._chunk = b""
+        self._chunk = memoryview(b"")
 
     def views(self, start: int, end: int) -> Iterator[memoryview]:
         """Yield the bytes from ``start`` up to ``end``, a chunk at a time; see ``VerifiedChunks.views``."""
         while start < end:
             while start >= self._start + len(self._chunk):
                 self._start, self._chunk = next(self._passing)
-            view = memoryview(self._chunk)[start - self._start : end - self._start]
+            view = self._chunk[start - self._start : end - self._start]
             yield view
             start += len(view)
 

@@ -41,8 +41,8 @@ _BATCH_BYTES: Final = 4 * 1024 * 1024
 _BATCH_PIECES: Final = 512  # IOV_MAX is 1,024
 
 
-class _Batch(tuple[memoryview, ...]):
-    """Pieces of a body that leave in one call."""
+class _Batch(list[memoryview]):
+    """Pieces of a body that leave in one call; empty once they left, since urllib3 holds it until the next is there."""
 
 
 class _BrokenError(Exception):
@@ -57,6 +57,7 @@ class _Plain(HTTPConnection):
     def send(self, data: Any) -> None:
         if isinstance(data, _Batch):
             _send_vectored(self.sock, data)
+            data.clear()
         else:
             super().send(data)
 
@@ -64,8 +65,8 @@ class _Plain(HTTPConnection):
 class _Tls(HTTPSConnection):
     def send(self, data: Any) -> None:
         if isinstance(data, _Batch):
-            for piece in data:
-                self.sock.sendall(piece)
+            while data:
+                self.sock.sendall(data.pop(0))
         else:
             super().send(data)
 
