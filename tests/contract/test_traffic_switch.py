@@ -1,10 +1,11 @@
-"""What every ``TrafficSwitch`` must do: the fake, and nftables on a gateway between namespaces, in one run.
+"""What every ``TrafficSwitch`` must do: fakes, nftables, HAProxy and a site's own program on a gateway, in one run.
 
-Where a new connection goes is asked by making one. A reboot forgets every rule and runs what is enabled.
+Where a new connection goes is asked by making one. A reboot forgets what is in memory and runs what is enabled.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from teraferry.bundles.errors import RefusedError
 from teraferry.installer.blue_green_ports import TrafficObservation, TrafficSwitch
 from tests.fakes.traffic import FakeTrafficSwitch
 from tests.lab.gateway import GatewayLab
+from tests.lab.haproxy import HaproxyLab
 from tests.lab.nodes import wait_until
+from tests.lab.site_switch import SiteSwitchLab
 
 LONG = 600.0
 """Longer than any test takes, whatever else the machine does."""
@@ -31,24 +34,48 @@ class Rig:
     switch: TrafficSwitch
     answers: Callable[[], str]
     reboot: Callable[[], None]
-    lapse: Callable[[], None]  # returns once a short hold is over
+    wait: Callable[[], None]  # returns once a short hold is over, if that ends by itself
     connect: Callable[[], AbstractContextManager[None]]  # while it is open, so is a new connection
 
 
-@pytest.fixture(params=["fake", "nftables"])
+ENDS_BY_ITSELF = ["fake", "nftables"]
+STAYS = ["fake without dead-man", "haproxy", "command"]
+
+
+@pytest.fixture(params=[*ENDS_BY_ITSELF, *STAYS])
 def rig(request: pytest.FixtureRequest) -> Rig:
-    if request.param == "fake":
-        fake = FakeTrafficSwitch()
+    return make_rig(request, request.param)
+
+
+@pytest.fixture(params=ENDS_BY_ITSELF)
+def ending_rig(request: pytest.FixtureRequest) -> Rig:
+    return make_rig(request, request.param)
+
+
+@pytest.fixture(params=STAYS)
+def staying_rig(request: pytest.FixtureRequest) -> Rig:
+    return make_rig(request, request.param)
+
+
+def make_rig(request: pytest.FixtureRequest, name: str) -> Rig:
+    if name.startswith("fake"):
+        fake = FakeTrafficSwitch(has_dead_man=name == "fake")
 
         def move_on() -> None:
             fake.now_seconds += 2
 
         return Rig(fake, lambda: fake.observe().active, fake.reboot, move_on, lambda: connect_to(fake))
-    gateway: GatewayLab = request.getfixturevalue("gateway")
-    switch = gateway.switch()
-    lapsed = lambda: switch.observe().held_seconds is None  # noqa: E731
-    lapse = lambda: wait_until("the hold to end", lapsed)  # noqa: E731
-    return Rig(switch, gateway.answers, gateway.reboot, lapse, gateway.connection)
+    lab: GatewayLab = request.getfixturevalue("gateway_lab")
+    if name == "nftables":
+        gateway: GatewayLab = request.getfixturevalue("gateway")
+        kernel = gateway.switch()
+        lapsed = lambda: kernel.observe().held_seconds is None  # noqa: E731
+        wait = lambda: wait_until("the hold to end", lapsed)  # noqa: E731
+        return Rig(kernel, lab.answers, gateway.reboot, wait, lab.connection)
+    there: HaproxyLab | SiteSwitchLab
+    there = request.getfixturevalue("haproxy" if name == "haproxy" else "site_switch")
+    # Longer than the short hold, for who might end it after all.
+    return Rig(there.switch(), lab.answers, there.reboot, lambda: time.sleep(1.5), lab.connection)
 
 
 @contextmanager
@@ -68,22 +95,40 @@ def test_hold_sends_new_connections_to_the_other_side(rig: Rig) -> None:
     rig.switch.hold("green", seconds=LONG)
     seen = rig.switch.observe()
     assert (seen.active, seen.standing) == ("green", "blue")
-    assert seen.held_seconds is not None and 0 < seen.held_seconds <= LONG
     assert rig.answers() == "green"
 
 
-def test_hold_that_nobody_renews_ends_by_itself(rig: Rig) -> None:
+def test_hold_that_nobody_renews_ends_by_itself(ending_rig: Rig) -> None:
+    rig = ending_rig
     assert rig.switch.has_dead_man
     rig.switch.hold("green", seconds=2)
-    rig.lapse()
+    seconds = rig.switch.observe().held_seconds
+    assert seconds is not None and 0 <= seconds <= 2
+    rig.wait()
     assert rig.switch.observe() == BLUE
     assert rig.answers() == "blue"
 
 
-def test_hold_again_holds_anew(rig: Rig) -> None:
-    rig.switch.hold("green", seconds=30)
-    rig.switch.hold("green", seconds=LONG)
-    assert (rig.switch.observe().held_seconds or 0) > 30
+def test_hold_that_nobody_renews_stays_when_there_is_no_dead_man(staying_rig: Rig) -> None:
+    rig = staying_rig
+    assert not rig.switch.has_dead_man
+    rig.switch.hold("green", seconds=1)
+    rig.wait()
+    assert rig.switch.observe() == TrafficObservation("green", "blue", None)
+    rig.switch.renew(seconds=1)
+    assert rig.answers() == "green"
+
+
+def test_hold_again_holds_anew(ending_rig: Rig) -> None:
+    ending_rig.switch.hold("green", seconds=30)
+    ending_rig.switch.hold("green", seconds=LONG)
+    assert (ending_rig.switch.observe().held_seconds or 0) > 30
+
+
+def test_hold_may_be_repeated(rig: Rig) -> None:
+    for _ in range(2):
+        rig.switch.hold("green", seconds=LONG)
+        assert (rig.switch.observe().active, rig.switch.observe().standing) == ("green", "blue")
 
 
 def test_hold_of_the_standing_side_refuses(rig: Rig) -> None:
@@ -106,11 +151,11 @@ def test_hold_of_a_side_that_is_none_is_a_mistake_of_the_caller(rig: Rig) -> Non
     assert rig.switch.observe() == BLUE
 
 
-def test_renew_lets_it_hold_for_longer(rig: Rig) -> None:
-    rig.switch.hold("green", seconds=30)
-    rig.switch.renew(seconds=LONG)
-    assert (rig.switch.observe().held_seconds or 0) > 30
-    assert rig.answers() == "green"
+def test_renew_lets_it_hold_for_longer(ending_rig: Rig) -> None:
+    ending_rig.switch.hold("green", seconds=30)
+    ending_rig.switch.renew(seconds=LONG)
+    assert (ending_rig.switch.observe().held_seconds or 0) > 30
+    assert ending_rig.answers() == "green"
 
 
 def test_renew_of_nothing_held_refuses(rig: Rig) -> None:
@@ -120,9 +165,10 @@ def test_renew_of_nothing_held_refuses(rig: Rig) -> None:
     assert rig.switch.observe() == BLUE
 
 
-def test_renew_after_it_ended_refuses_and_leaves_traffic_where_it_is(rig: Rig) -> None:
+def test_renew_after_it_ended_refuses_and_leaves_traffic_where_it_is(ending_rig: Rig) -> None:
+    rig = ending_rig
     rig.switch.hold("green", seconds=2)
-    rig.lapse()
+    rig.wait()
     with pytest.raises(RefusedError) as caught:
         rig.switch.renew(seconds=LONG)
     assert caught.value.reference == "hold-lapsed"
@@ -164,6 +210,9 @@ def test_reboot_while_green_is_held_brings_blue(rig: Rig) -> None:
     rig.reboot()
     assert rig.switch.observe() == BLUE
     assert rig.answers() == "blue"
+    with pytest.raises(RefusedError) as caught:
+        rig.switch.renew(seconds=LONG)
+    assert caught.value.reference == "hold-lapsed"
 
 
 def test_reboot_after_commit_brings_green_and_blue_may_be_held(rig: Rig) -> None:

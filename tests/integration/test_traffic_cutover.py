@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.lab.gateway import GatewayLab
+from tests.lab.haproxy import HaproxyLab
 from tests.lab.nodes import wait_until
 from tests.lab.switch_traffic import MORE
 
@@ -46,7 +47,10 @@ def answered(new: list[tuple[float, float, str]], *, after: float, before: float
     return set(names)
 
 
-def test_cutover_and_rollback_cut_and_move_no_connection(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["nftables", "haproxy"])
+def test_cutover_and_rollback_cut_and_move_no_connection(
+    request: pytest.FixtureRequest, tmp_path: Path, engine: str
+) -> None:
     report = tmp_path / "clients.json"
 
     def told() -> dict[str, Any]:
@@ -57,24 +61,24 @@ def test_cutover_and_rollback_cut_and_move_no_connection(tmp_path: Path) -> None
         wanted = told()["made"] + EACH_PHASE
         wait_until("new connections", lambda: told()["made"] >= wanted)
 
-    with GatewayLab(tmp_path) as lab:
-        switch = lab.switch()
-        switch.set_up("blue")
-        clients = lab.start_clients(report, count=OPEN, new_per_second=NEW_PER_SECOND)
-        wait_until("the open connections", lambda: told()["open"] == {"blue": OPEN})
-        wait_for_new()
+    lab: GatewayLab = request.getfixturevalue("gateway_lab")
+    there: GatewayLab | HaproxyLab = request.getfixturevalue("gateway" if engine == "nftables" else "haproxy")
+    switch = there.switch()
+    clients = lab.start_clients(report, count=OPEN, new_per_second=NEW_PER_SECOND)
+    wait_until("the open connections", lambda: told()["open"] == {"blue": OPEN})
+    wait_for_new()
 
-        cutover = timed(lambda: switch.hold("green", seconds=LONG))
-        wait_for_new()
-        clients.send_signal(signal.SIGUSR1)
-        wait_until("open connections on green", lambda: told()["open"] == {"blue": OPEN, "green": MORE})
-        switch.renew(seconds=LONG)
+    cutover = timed(lambda: switch.hold("green", seconds=LONG))
+    wait_for_new()
+    clients.send_signal(signal.SIGUSR1)
+    wait_until("open connections on green", lambda: told()["open"] == {"blue": OPEN, "green": MORE})
+    switch.renew(seconds=LONG)
 
-        rollback = timed(switch.release)
-        wait_for_new()
-        clients.send_signal(signal.SIGTERM)
-        wait_until("the clients to end", lambda: told()["ended"] is True)
-        ended = time.monotonic()
+    rollback = timed(switch.release)
+    wait_for_new()
+    clients.send_signal(signal.SIGTERM)
+    wait_until("the clients to end", lambda: told()["ended"] is True)
+    ended = time.monotonic()
 
     seen = told()
     assert seen["errors"] == []

@@ -11,7 +11,7 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -103,15 +103,24 @@ class GatewayLab:
     @contextmanager
     def connection(self) -> Iterator[None]:
         """Hold one connection to the virtual address open, answered once."""
+        with self.asking() as ask:
+            ask()
+            yield
+
+    @contextmanager
+    def asking(self) -> Iterator[Callable[[], str]]:
+        """Hold one connection open, and yield what asks over it who answers."""
 
         def connect() -> socket.socket:
-            connection = socket.create_connection((VIRTUAL, PORTS[0]), timeout=ANSWER_SECONDS)
-            connection.sendall(b"who\n")
-            connection.recv(100)
-            return connection
+            return socket.create_connection((VIRTUAL, PORTS[0]), timeout=ANSWER_SECONDS)
 
-        with self.lab.node("client").call(connect):
-            yield
+        with self.lab.node("client").call(connect) as connection:
+
+            def ask() -> str:
+                connection.sendall(b"who\n")
+                return connection.recv(100).decode().strip()
+
+            yield ask
 
     def reboot(self) -> None:
         """The kernel forgets every rule; then what is enabled runs, as its unit says."""
