@@ -32,8 +32,7 @@ from teraferry.installer.adapters.registry.settings import Credentials, Registry
 
 CONNECT_SECONDS: Final = 10
 ANSWER_SECONDS: Final = 60  # longest silence we wait through for a small request
-UPLOAD_ANSWER_SECONDS: Final = 300
-"""Longest silence during an upload: a registry on a slow disk syncs many GB before it answers."""
+UPLOAD_ANSWER_SECONDS: Final = 300  # the same for an upload: a slow disk syncs many GB before the registry answers
 BACKOFF_SECONDS: Final = (0.3, 1.5)
 """Pauses between attempts; so there are three. A registry that restarts is back within them or is down."""
 
