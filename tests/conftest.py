@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 
 from tests.lab.gateway import gateway, gateway_lab
@@ -12,3 +13,25 @@ __all__ = ["gateway", "gateway_lab", "haproxy", "site_switch"]
 
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+LONGEST_FIRST = (
+    "e2e/test_killed_for_real.py",
+    "e2e/test_egress.py",
+    "integration/test_weed_lab.py",
+    "e2e/test_evicted_key.py",
+    "e2e/test_rollout_quick.py",
+    "contract/test_cluster.py",
+    "e2e/test_memory.py",
+    "e2e/test_refusals_at_the_site.py",
+)
+"""Files that wait minutes for real clusters. One worker takes a whole file: begun last, they would keep one waiting."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the others keep their order."""
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+
+    def place_of(item: pytest.Item) -> int:
+        return places.get("/".join(item.path.parts[-2:]), len(places))
+
+    items.sort(key=place_of)

@@ -9,6 +9,8 @@ from teraferry.installer.adapters.cluster import seaweedfs_pb2 as pb
 from teraferry.installer.adapters.cluster.seaweedfs_placement import (
     Move,
     Placement,
+    VolumeKind,
+    kinds_only_on,
     parse_placement,
     plan_copies,
     plan_drops,
@@ -52,6 +54,39 @@ def test_parse_placement_reads_nodes_shards_and_copies() -> None:
     assert (group.id, group.holders["a:1"]) == (7, frozenset({0, 6, 12}))
     assert (volume.copies_wanted, volume.holders) == (2, frozenset({"a:1", "b:1"}))
     assert (found.collections[7], found.shard_bytes[7], found.volume_bytes[3]) == ("c", 7, 5)
+
+
+def test_node_with_every_volume_that_takes_writes_is_told_by_kind() -> None:
+    def volumes(**changes: object) -> Placement:
+        answer = pb.VolumeListResponse(volume_size_limit_mb=1)
+        center = answer.topology_info.data_center_infos.add(id="dc1")
+        for name in "abc":
+            disk = center.rack_infos.add(id=f"rack-{name}").data_node_infos.add(id=f"{name}:1").diskInfos[""]
+            for number, holders in {1: "ab", 2: "bc", 3: "ac"}.items():
+                if name in holders:
+                    told = {"replica_placement": 10, "collection": "x" if number == 3 else "", **changes}
+                    disk.volume_infos.add(id=number, **told)
+        return parse_placement(answer)
+
+    kind, other = VolumeKind("", 10, 0, ""), VolumeKind("x", 10, 0, "")
+    assert kinds_only_on(volumes(), "b:1") == [kind]  # 1 and 2 are there
+    assert kinds_only_on(volumes(), "a:1") == [other]  # 2 is not
+    assert kinds_only_on(volumes(ttl=770), "b:1") == [VolumeKind("", 10, 770, "")]
+    assert kinds_only_on(volumes(read_only=True), "b:1") == []
+    assert kinds_only_on(volumes(size=1024 * 1024), "b:1") == []
+
+
+def test_volume_that_one_server_holds_for_reading_takes_no_writes() -> None:
+    answer = pb.VolumeListResponse(volume_size_limit_mb=1)
+    rack = answer.topology_info.data_center_infos.add(id="dc1").rack_infos.add(id="r")
+    for name in "ab":
+        disk = rack.data_node_infos.add(id=f"{name}:1").diskInfos[""]
+        disk.volume_infos.add(id=1, replica_placement=1)
+        if name == "a":
+            disk.volume_infos.add(id=2, replica_placement=1)
+        else:
+            disk.volume_infos.add(id=2, replica_placement=1, read_only=True)
+    assert parse_placement(answer).writable == {VolumeKind("", 1, 0, ""): frozenset({1})}
 
 
 def test_parse_placement_refuses_shards_beyond_ten_and_four() -> None:

@@ -22,6 +22,7 @@ from typing import Final
 
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.system.clock import monotonic_seconds, sleep_seconds
+from teraferry.installer.adapters.cluster import seaweedfs_growing as growing
 from teraferry.installer.adapters.cluster import seaweedfs_maps as maps
 from teraferry.installer.adapters.cluster import seaweedfs_moving as moving
 from teraferry.installer.adapters.cluster import seaweedfs_renewing as renewing
@@ -157,6 +158,7 @@ class SeaweedfsCluster:
                 return
             lock.require_held()
             volumes = [move.volume for move in moves]
+            growing.make_room(self._masters, node, preferred=self._drained, placement=self._placement)
             moving.stop_writes(node, volumes)
             try:
                 self._copy_and_delete(moves, placement, lock)

@@ -9,18 +9,22 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class VolumeInformationMessage(_message.Message):
-    __slots__ = ("id", "size", "collection", "read_only", "replica_placement")
+    __slots__ = ("id", "size", "collection", "read_only", "replica_placement", "ttl", "disk_type")
     ID_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     READ_ONLY_FIELD_NUMBER: _ClassVar[int]
     REPLICA_PLACEMENT_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    DISK_TYPE_FIELD_NUMBER: _ClassVar[int]
     id: int
     size: int
     collection: str
     read_only: bool
     replica_placement: int
-    def __init__(self, id: _Optional[int] = ..., size: _Optional[int] = ..., collection: _Optional[str] = ..., read_only: bool = ..., replica_placement: _Optional[int] = ...) -> None: ...
+    ttl: int
+    disk_type: str
+    def __init__(self, id: _Optional[int] = ..., size: _Optional[int] = ..., collection: _Optional[str] = ..., read_only: bool = ..., replica_placement: _Optional[int] = ..., ttl: _Optional[int] = ..., disk_type: _Optional[str] = ...) -> None: ...
 
 class VolumeEcShardInformationMessage(_message.Message):
     __slots__ = ("id", "collection", "ec_index_bits", "shard_sizes")
@@ -92,10 +96,36 @@ class VolumeListRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class VolumeListResponse(_message.Message):
-    __slots__ = ("topology_info",)
+    __slots__ = ("topology_info", "volume_size_limit_mb")
     TOPOLOGY_INFO_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_SIZE_LIMIT_MB_FIELD_NUMBER: _ClassVar[int]
     topology_info: TopologyInfo
-    def __init__(self, topology_info: _Optional[_Union[TopologyInfo, _Mapping]] = ...) -> None: ...
+    volume_size_limit_mb: int
+    def __init__(self, topology_info: _Optional[_Union[TopologyInfo, _Mapping]] = ..., volume_size_limit_mb: _Optional[int] = ...) -> None: ...
+
+class VolumeGrowRequest(_message.Message):
+    __slots__ = ("writable_volume_count", "replication", "collection", "ttl", "data_center", "rack", "data_node", "disk_type")
+    WRITABLE_VOLUME_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REPLICATION_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    DATA_CENTER_FIELD_NUMBER: _ClassVar[int]
+    RACK_FIELD_NUMBER: _ClassVar[int]
+    DATA_NODE_FIELD_NUMBER: _ClassVar[int]
+    DISK_TYPE_FIELD_NUMBER: _ClassVar[int]
+    writable_volume_count: int
+    replication: str
+    collection: str
+    ttl: str
+    data_center: str
+    rack: str
+    data_node: str
+    disk_type: str
+    def __init__(self, writable_volume_count: _Optional[int] = ..., replication: _Optional[str] = ..., collection: _Optional[str] = ..., ttl: _Optional[str] = ..., data_center: _Optional[str] = ..., rack: _Optional[str] = ..., data_node: _Optional[str] = ..., disk_type: _Optional[str] = ...) -> None: ...
+
+class VolumeGrowResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class LeaseAdminTokenRequest(_message.Message):
     __slots__ = ("previous_token", "previous_lock_time", "lock_name", "client_name", "message")

@@ -33,6 +33,16 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeKind:
+    """What a write asks for; the master keeps volumes of each kind apart."""
+
+    collection: str
+    replication: int  # 10 for 010
+    ttl: int  # as the master tells it: how many, and of which unit
+    disk: str
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """One VolumeList."""
 
@@ -40,6 +50,7 @@ class Placement:
     racks: Mapping[str, tuple[str, str]]  # node -> data center, rack
     replication: Mapping[int, int]  # of the normal volumes: 10 for 010
     volume_bytes: Mapping[int, int]  # of the normal volumes
+    writable: Mapping[VolumeKind, frozenset[int]]  # normal volumes that take writes, on every server that has a copy
     collections: Mapping[int, str]  # of the erasure-coded volumes
     shard_bytes: Mapping[int, int]  # largest shard of each
 
@@ -76,6 +87,8 @@ def parse_placement(answer: pb.VolumeListResponse) -> Placement:
     volumes: dict[int, tuple[int, set[str]]] = {}
     replication: dict[int, int] = {}
     volume_bytes: dict[int, int] = {}
+    kinds: dict[int, VolumeKind] = {}
+    full: set[int] = set()
     collections: dict[int, str] = {}
     shard_bytes: dict[int, int] = {}
     racks: dict[str, tuple[str, str]] = {}
@@ -90,6 +103,9 @@ def parse_placement(answer: pb.VolumeListResponse) -> Placement:
                 volumes.setdefault(volume.id, (copies, set()))[1].add(address)
                 replication[volume.id] = volume.replica_placement
                 volume_bytes[volume.id] = max(volume_bytes.get(volume.id, 0), volume.size)
+                kinds[volume.id] = _kind(volume)
+                if volume.read_only or volume.size >= answer.volume_size_limit_mb * 1024 * 1024:
+                    full.add(volume.id)
             for part in disk.ec_shard_infos:
                 held = _shards(part)
                 if held:
@@ -102,7 +118,21 @@ def parse_placement(answer: pb.VolumeListResponse) -> Placement:
         tuple(StripeGroup(number, DATA_SHARDS, PARITY_SHARDS, held) for number, held in sorted(shards.items())),
         tuple(ReplicatedVolume(number, copies, frozenset(on)) for number, (copies, on) in sorted(volumes.items())),
     )
-    return Placement(observation, racks, replication, volume_bytes, collections, shard_bytes)
+    writable = {
+        kind: frozenset(number for number, of in kinds.items() if of == kind and number not in full)
+        for kind in kinds.values()
+    }
+    return Placement(observation, racks, replication, volume_bytes, writable, collections, shard_bytes)
+
+
+def kinds_only_on(placement: Placement, node: str) -> list[VolumeKind]:
+    """Name the kinds of volume of which every one that takes writes has a copy on ``node``."""
+    holders = {volume.id: volume.holders for volume in placement.observation.volumes}
+    return [
+        kind
+        for kind, volumes in placement.writable.items()
+        if volumes and all(node in holders[number] for number in volumes)
+    ]
 
 
 def plan_volume_moves(placement: Placement, node: str, *, preferred: Sequence[str]) -> list[Move]:
@@ -226,6 +256,10 @@ def plan_sweep(placement: Placement, *, home: str) -> list[Move]:
             if left := elsewhere - here:
                 sweeps.append(Move(group.id, server, "", left))
     return sweeps
+
+
+def _kind(volume: pb.VolumeInformationMessage) -> VolumeKind:
+    return VolumeKind(volume.collection, volume.replica_placement, volume.ttl, volume.disk_type)
 
 
 def _shards(part: pb.VolumeEcShardInformationMessage) -> frozenset[int]:
