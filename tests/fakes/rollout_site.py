@@ -18,6 +18,7 @@ from teraferry.installer.adapters.cluster.seaweedfs_placement import (
     DATA_SHARDS,
     PARITY_SHARDS,
     Placement,
+    VolumeKind,
     plan_copies,
     plan_drops,
     plan_sweep,
@@ -189,6 +190,7 @@ class World:
             racks={address: ("center", f"rack of {address}") for address in self.disks},
             replication=dict.fromkeys(self.volumes, 10),
             volume_bytes=dict.fromkeys(self.volumes, 1),
+            writable={VolumeKind("", 10, 0, ""): frozenset(self.volumes)},
             collections=dict.fromkeys(self.groups(), ""),
             shard_bytes=dict.fromkeys(self.groups(), 1),
         )

@@ -118,10 +118,7 @@ def parse_placement(answer: pb.VolumeListResponse) -> Placement:
         tuple(StripeGroup(number, DATA_SHARDS, PARITY_SHARDS, held) for number, held in sorted(shards.items())),
         tuple(ReplicatedVolume(number, copies, frozenset(on)) for number, (copies, on) in sorted(volumes.items())),
     )
-    writable = {
-        kind: frozenset(number for number, of in kinds.items() if of == kind and number not in full)
-        for kind in kinds.values()
-    }
+    writable = _by_kind(kinds, full)
     return Placement(observation, racks, replication, volume_bytes, writable, collections, shard_bytes)
 
 
@@ -256,6 +253,13 @@ def plan_sweep(placement: Placement, *, home: str) -> list[Move]:
             if left := elsewhere - here:
                 sweeps.append(Move(group.id, server, "", left))
     return sweeps
+
+
+def _by_kind(kinds: Mapping[int, VolumeKind], full: set[int]) -> dict[VolumeKind, frozenset[int]]:
+    return {
+        kind: frozenset(number for number, of in kinds.items() if of == kind and number not in full)
+        for kind in kinds.values()
+    }
 
 
 def _kind(volume: pb.VolumeInformationMessage) -> VolumeKind:
