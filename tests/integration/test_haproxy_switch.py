@@ -175,6 +175,13 @@ def test_rollback_pins_green_until_the_next_hold(haproxy: HaproxyLab) -> None:
     assert haproxy.lab.answers() == "green"
 
 
+def test_commit_of_blue_while_green_is_held_pins_green(haproxy: HaproxyLab) -> None:
+    haproxy.switch().hold("green", seconds=LONG)
+    haproxy.switch().commit("blue")
+    haproxy.ask(f"set map {HAPROXY_FILES.map} active green")
+    assert nobody_answers(haproxy)
+
+
 def test_reload_while_green_is_held_brings_blue_and_cuts_nothing(haproxy: HaproxyLab) -> None:
     switch = haproxy.switch()
     switch.hold("green", seconds=LONG)
@@ -281,6 +288,14 @@ def test_set_up_writes_the_file_that_haproxy_needs_to_start(haproxy: HaproxyLab)
     assert refused(lambda: haproxy.switch().set_up("green")) == "switch-cannot-tell"
     haproxy.start()
     haproxy.switch().set_up("blue")
+    assert haproxy.switch().observe() == GREEN
+
+
+def test_set_up_leaves_what_was_committed_while_haproxy_is_down(haproxy: HaproxyLab) -> None:
+    haproxy.switch().commit("green")
+    haproxy.kill()
+    assert refused(lambda: haproxy.switch().set_up("blue")) == "switch-cannot-tell"
+    haproxy.start()
     assert haproxy.switch().observe() == GREEN
 
 

@@ -86,6 +86,15 @@ class CommandSwitch:
         """Tell that a hold stays when nobody renews it."""
         return False
 
+    def set_up(self, standing: str) -> None:
+        """See that the program answers; what it turns, and its standing side, are its own business.
+
+        Raises:
+            RefusedError: ``switch-cannot-tell``, 40.
+        """
+        require_side(standing)
+        self._observe()
+
     def observe(self) -> TrafficObservation:
         """Return what the program says; see ``blue_green_ports.TrafficSwitch``."""
         answer = self._observe()

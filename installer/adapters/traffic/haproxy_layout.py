@@ -136,7 +136,7 @@ def parse_established(answer: str, virtual: VirtualAddress, side: Side) -> int:
     Raises:
         UnexpectedAnswerError: It does not name each of them once.
     """
-    header, *rows = (line.split(",") for line in answer.splitlines() if line)
+    header, *rows = [line.split(",") for line in answer.splitlines() if line] or [[""]]
     if header[0] != "# pxname" or "scur" not in header:
         raise UnexpectedAnswerError(f"statistics: {header!r}, expected HAProxy's")
     column = header.index("scur")
