@@ -12,7 +12,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -31,9 +31,11 @@ def claimed_kit(kit: Path, bundle: str) -> Iterator[None]:
         UsageError: 2; ``kit-not-empty``, ``kit-signed`` or ``kit-not-a-folder``.
         BuildError: ``kit-busy``, 30.
     """
-    made = _make(kit)
-    descriptor = os.open(kit, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    made = not kit.is_dir()  # Ctrl-C may come at any moment from here on.
+    descriptor = -1
     try:
+        made = _make(kit)
+        descriptor = os.open(kit, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         _lock(descriptor, kit)
         _require_ours(kit, bundle)
         for left in [item for item in kit.iterdir() if _is_part(item.name, bundle)]:
@@ -41,12 +43,13 @@ def claimed_kit(kit: Path, bundle: str) -> Iterator[None]:
         yield
     except BaseException:
         if made:
-            (kit / layout.INSTALLER).unlink(missing_ok=True)
-            if not any(kit.iterdir()):
+            with suppress(OSError):  # Something is in it, or it was never made.
+                (kit / layout.INSTALLER).unlink(missing_ok=True)
                 kit.rmdir()
         raise
     finally:
-        os.close(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def require_space(kit: Path, needed_bytes: int) -> None:
@@ -114,14 +117,22 @@ def _make(kit: Path) -> bool:
     try:
         kit.mkdir(parents=True)
         sync_directory(kit.parent)
+    except FileExistsError as error:
+        if kit.is_dir():
+            return False  # Another build made it just now; the lock decides.
+        raise _not_a_folder(kit, error) from error
     except OSError as error:
-        raise UsageError(
-            "kit-not-a-folder",
-            f"kit {kit}: {error.strerror or error}, expected a folder or a place for one",
-            hint="Choose another folder with -o.",
-            facts={"kit": str(kit)},
-        ) from error
+        raise _not_a_folder(kit, error) from error
     return True
+
+
+def _not_a_folder(kit: Path, error: OSError) -> UsageError:
+    return UsageError(
+        "kit-not-a-folder",
+        f"kit {kit}: {error.strerror or error}, expected a folder or a place for one",
+        hint="Choose another folder with -o.",
+        facts={"kit": str(kit)},
+    )
 
 
 def _lock(descriptor: int, kit: Path) -> None:

@@ -26,8 +26,9 @@ def durable_replace(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
         OSError: Nothing was replaced; the temporary file is removed.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
+        # Opened in here: Ctrl-C between opening and guarding would leave it behind.
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "w+b") as file:
             yield file
             file.flush()

@@ -9,16 +9,23 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import pytest
 
+from teraferry.builder import kit_folder
 from teraferry.builder.kit_folder import claimed_kit, require_space, told_write_errors
 from teraferry.builder.pack import fat_warning
 from teraferry.bundles.errors import BuildError
 from teraferry.bundles.limits import FAT_MAX_FILE_BYTES
+from teraferry.bundles.system import durable
 from teraferry.bundles.system.durable import durable_replace
 from tests.lab.builds import RELEASE, file_project, file_table, image_table, locked, teraferry, write_recipe
 from tests.lab.images import make_docker_archive, make_oci_layout, random_bytes
+
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
 
 
 @pytest.fixture
@@ -244,3 +251,44 @@ def test_empty_installer_is_refused(tmp_path: Path) -> None:
 def test_bundle_that_fits_a_fat_medium_is_no_warning_and_one_byte_more_is() -> None:
     assert fat_warning("x.tar.gz", FAT_MAX_FILE_BYTES) is None
     assert fat_warning("x.tar.gz", FAT_MAX_FILE_BYTES + 1) is not None
+
+
+def test_build_interrupted_at_any_line_leaves_a_whole_kit_or_nothing(tmp_path: Path) -> None:
+    interrupted, outcomes = 0, set()
+    while True:
+        kit = tmp_path / f"kit-{interrupted}"
+        finished = write_kit_interrupted_at(kit, line=interrupted)
+        left = {path.name: path.read_bytes() for path in kit.iterdir()} if kit.exists() else {}
+        assert left in ({}, {"b.tar.gz": b"whole"})
+        outcomes.add(bool(left))
+        if finished:
+            break
+        interrupted += 1
+
+    assert interrupted > 20
+    assert outcomes == {True, False}
+
+
+def write_kit_interrupted_at(kit: Path, *, line: int) -> bool:
+    """Write a kit and have Ctrl-C come before the line so many of ours that runs; tell whether there were fewer."""
+    left = line
+
+    def trace(frame: FrameType, event: str, _: object) -> TraceFunction | None:
+        nonlocal left
+        if frame.f_code.co_filename not in (kit_folder.__file__, durable.__file__):
+            return None
+        if event == "line":
+            left -= 1
+            if left == -1:
+                raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        with claimed_kit(kit, "b.tar.gz"), durable_replace(kit / "b.tar.gz") as file:
+            file.write(b"whole")
+    except KeyboardInterrupt:
+        return False
+    finally:
+        sys.settrace(None)
+    return True
