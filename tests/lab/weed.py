@@ -42,7 +42,7 @@ case "$1" in
 start)
   if alive; then exit 0; fi
   cd "$folder/work"
-  setsid "$folder/bin/weed" {arguments} </dev/null >>"$folder/log" 2>&1 &
+  setsid {launcher}"$folder/bin/weed" {arguments} </dev/null >>"$folder/log" 2>&1 &
   echo $! >"$folder/pid.new"
   mv "$folder/pid.new" "$folder/pid"
   ;;
@@ -53,6 +53,10 @@ stop)
   ;;
 esac
 """
+
+OWN_TMP = """unshare --mount sh -c 'mount -t tmpfs tmpfs /tmp && exec "$0" "$@"' """
+"""Servers of one machine find each other by sockets in /tmp, named by port: two clusters on the same ports of
+different nodes would become one."""
 
 
 def cache_folder() -> Path:
@@ -92,7 +96,7 @@ class Service:
     """One server on one node."""
 
     node: Node
-    role: str  # "master", "filer" or "volume"
+    role: str  # "master", "filer", "volume", "cluster" or "sync"
     folder: str  # on the node
 
     @property
@@ -124,6 +128,23 @@ class Service:
         return "sha256:" + printed.split()[0]
 
 
+def install_service(service: Service, program: Path, arguments: str, *, launcher: str = "") -> None:
+    """Put ``program`` and the script that starts it with ``arguments`` on the service's node."""
+    folder = service.node.folder / service.folder.lstrip("/")
+    (folder / "bin").mkdir(parents=True)
+    (folder / "work").mkdir()
+    installed = folder / "bin" / "weed"
+    try:
+        installed.hardlink_to(program)
+    except OSError:
+        shutil.copy2(program, installed)
+    (folder / "work" / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\ncopy_2 = 1\n")
+    (service.node.folder / "srv" / service.role).mkdir()
+    script = folder / "service"
+    script.write_text(_SERVICE.format(folder=service.folder, arguments=arguments, launcher=launcher))
+    script.chmod(0o755)
+
+
 class WeedCluster:
     """Master, filer and six volume servers. Constructed without effect; ``start`` brings it up."""
 
@@ -149,7 +170,7 @@ class WeedCluster:
     def start(self) -> None:
         """Install and start every server, and wait until all of them are in."""
         for service in self.services:
-            self._install(service)
+            install_service(service, self._program, self._arguments(service))
         self.master.start()
         self._wait_for_json("master", f"http://{self.master_address}/cluster/status", lambda answer: answer["IsLeader"])
         for service in self.volumes.values():
@@ -197,21 +218,6 @@ class WeedCluster:
             else:
                 return
         raise LabError(f"{found}\n{said[-2000:]}") from found
-
-    def _install(self, service: Service) -> None:
-        folder = service.node.folder / service.folder.lstrip("/")
-        (folder / "bin").mkdir(parents=True)
-        (folder / "work").mkdir()
-        program = folder / "bin" / "weed"
-        try:
-            program.hardlink_to(self._program)
-        except OSError:
-            shutil.copy2(self._program, program)
-        (folder / "work" / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\ncopy_2 = 1\n")
-        (service.node.folder / "srv" / service.role).mkdir()
-        script = folder / "service"
-        script.write_text(_SERVICE.format(folder=service.folder, arguments=self._arguments(service)))
-        script.chmod(0o755)
 
     def _arguments(self, service: Service) -> str:
         address, data = service.node.address, f"/srv/{service.role}"

@@ -94,24 +94,36 @@ def fetch_file(server: str, request: pb.CopyFileRequest, *, seconds: float) -> b
     return asyncio.run(_with_channel(server, "CopyFile", exchange))
 
 
+def stream(
+    server: str, method: str, request: Message, answer: type[Answer], *, each: Callable[[Answer], None], seconds: float
+) -> None:
+    """Send one request and hand ``each`` piece of its answer over, to the end.
+
+    Raises:
+        CallFailedError: As ``call``; some pieces may have been handed over.
+    """
+
+    async def exchange(channel: Channel) -> None:
+        from grpclib.client import UnaryStreamMethod
+
+        opened: UnaryStreamMethod[Message, Answer] = UnaryStreamMethod(channel, method, type(request), answer)
+        async with opened.open(timeout=seconds) as pieces:
+            await pieces.send_message(request, end=True)
+            async for piece in pieces:
+                each(piece)
+
+    asyncio.run(_with_channel(server, method, exchange))
+
+
 def stream_to_end(server: str, method: str, request: Message, *, seconds: float) -> None:
     """Send one request whose answer is a stream that says nothing of use, and wait for its end.
 
     Raises:
         CallFailedError: As ``call``.
     """
+    from teraferry.installer.adapters.cluster import seaweedfs_pb2 as pb
 
-    async def exchange(channel: Channel) -> None:
-        from grpclib.client import UnaryStreamMethod
-
-        from teraferry.installer.adapters.cluster import seaweedfs_pb2 as pb
-
-        stream: UnaryStreamMethod[Message, pb.Answered] = UnaryStreamMethod(
-            channel, VOLUME_SERVER + method, type(request), pb.Answered
-        )
-        await stream(request, timeout=seconds)
-
-    asyncio.run(_with_channel(server, method, exchange))
+    stream(server, VOLUME_SERVER + method, request, pb.Answered, each=lambda _: None, seconds=seconds)
 
 
 def call_all(calls: Sequence[Call], *, at_once: int, seconds: float = CALL_SECONDS) -> list[str]:
