@@ -11,7 +11,10 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = ("bundles", "keys", "builder", "installer")
-GENERATED = {"installer/adapters/cluster/seaweedfs_pb2.py"}
+GENERATED = {
+    "installer/adapters/cluster/seaweedfs_pb2.py",
+    "installer/adapters/replicator/seaweedfs_filer_pb2.py",
+}
 
 
 @dataclass(frozen=True)
