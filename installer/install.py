@@ -47,9 +47,9 @@ class InstallParts:
     check_registry: bool
     accept_trust: Callable[[], object]  # raises the floor of the trust store, durably
     confirm: Callable[[Plan], None]  # asks the operator; raises to stop
+    require_compliance: Callable[[], None]  # waits or raises, 41, while a hold or an export runs
+    require_not_stopped: Callable[[], None]  # raises StoppedByOperatorError, before anything is tagged
     instead_of: str = ""  # the holder whose locks on nodes are taken over, for the journal
-    require_compliance: Callable[[], None] = lambda: None  # waits or raises, 41, while a hold or an export runs
-    require_not_stopped: Callable[[], None] = lambda: None  # raises StoppedByOperatorError, before anything is tagged
 
 
 @dataclass(frozen=True, slots=True)
