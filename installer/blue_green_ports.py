@@ -27,6 +27,13 @@ class TrafficSwitch(Protocol):
     def has_dead_man(self) -> bool:
         """Tell whether a hold that nobody renews ends by itself, without any process of ours."""
 
+    def set_up(self, standing: str) -> None:
+        """Have what switching needs, with ``standing`` as the standing side where there was nothing yet. Idempotent.
+
+        Raises:
+            RefusedError: ``switch-failed`` or ``switch-cannot-tell``, 40.
+        """
+
     def observe(self) -> TrafficObservation:
         """Return what the switch says, now.
 
@@ -153,4 +160,24 @@ class Promotion(Protocol):
 
         Raises:
             RefusedError: ``write-hold-failed``, 40; the hold still ends by itself.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class HealthAnswer:
+    """What the application said when it was asked whether it is well; unjudged."""
+
+    status: int  # of HTTP
+    milliseconds: float  # from the question to the last byte
+    content: bytes
+
+
+class HealthProbe(Protocol):
+    """Asks the application on one cluster whether it is well."""
+
+    def ask(self, cluster: str) -> HealthAnswer:
+        """Return its whole answer, within the time that a check may take.
+
+        Raises:
+            CannotAnswerError: There is none; never taken for health.
         """

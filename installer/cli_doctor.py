@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -11,13 +11,16 @@ from teraferry.bundles.progress import Progress
 from teraferry.bundles.system.clock import now_utc
 from teraferry.installer import cli_gates as gates
 from teraferry.installer import cli_wiring as wiring
+from teraferry.installer.cli_blue_green import make_health, make_replicator, make_switch
 from teraferry.installer.cli_key_wiring import key_probes
 from teraferry.installer.cli_registry import registry_certificate_expiry
 from teraferry.installer.doctor import Advice, Probe, require_all_well, rows_of, run_probes
 from teraferry.installer.expiry import Expiry, Horizon
 from teraferry.installer.ports import ComplianceProbe
+from teraferry.installer.rollout.blue_green_journal import committed_of
 from teraferry.installer.rollout.compliance import ComplianceGate
 from teraferry.installer.rollout.conditions import Condition
+from teraferry.installer.rollout.foresee import told_health, told_replication, told_traffic
 from teraferry.installer.rollout.gates import judge_health
 from teraferry.installer.site.load import load_site
 from teraferry.installer.site.model import DEFAULT_NEXT_VISIT_DAYS, Node, Site
@@ -56,7 +59,7 @@ def examine(place: wiring.Place, progress: Progress) -> Mapping[str, object]:
         site.facts["checks"] = rows_of(checks)
         raise site
     wiring.guard_egress(site)
-    probes = [Probe("registry", partial(_registry, site, ahead)), Probe("cluster", partial(_cluster, site))]
+    probes = [Probe("registry", partial(_registry, site, ahead)), *_tier_probes(site, place)]
     if (demand := demand_of(site.trust)) is not None:
         probes.append(Probe("openpgp", partial(_openpgp, demand, ahead)))
     probes += [Probe(f"node {node.name}", partial(_node, node)) for node in site.nodes]
@@ -70,9 +73,38 @@ def examine(place: wiring.Place, progress: Progress) -> Mapping[str, object]:
 
 def _site(place: wiring.Place) -> Site | UsageError:
     try:
-        return load_site(place.site_file, kit=None)
+        tier: str | None = wiring.decide_tier(place, None).tier
+    except UsageError:
+        tier = None  # said in a check of its own
+    try:
+        return load_site(place.site_file, kit=None, tier=tier)
     except UsageError as error:
         return error
+
+
+def _tier_probes(site: Site, place: wiring.Place) -> list[Probe]:
+    """Return what a site of its tier has; both where the file describes both."""
+    probes = [] if site.cluster is None else [Probe("cluster", partial(_cluster, site))]
+    if site.traffic is None or site.monitor is None or site.replication is None:
+        return probes or [Probe("cluster", partial(_cluster, site))]
+    replicator, _ = make_replicator(site)
+    looks: dict[str, Callable[[str], str]] = {
+        "traffic switch": lambda _: told_traffic(make_switch(site)),
+        "replication": lambda active: told_replication(replicator, active),
+        "health": lambda active: told_health(make_health(site), active),
+    }
+    return [*probes, *(Probe(name, partial(_tier_2, place, look)) for name, look in looks.items())]
+
+
+def _tier_2(place: wiring.Place, look: Callable[[str], str]) -> str | Advice:
+    committed = committed_of(place.journal().replay())
+    try:
+        return look(committed.cluster)
+    except RefusedError as refused:
+        if committed.bundle:
+            raise
+        # Before the first tier 2 install nobody set these up; the install does, or says what is missing.
+        return Advice(f"not yet: {refused.message}", refused.hint)
 
 
 def _known_past(place: wiring.Place) -> datetime:

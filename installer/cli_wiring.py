@@ -63,7 +63,7 @@ def open_site(place: Place, kit: Path | None, progress: Progress) -> tuple[Strat
     """Return the strategy, decided before anything else, and the site; from here on no other host is reached.
 
     Raises:
-        UsageError: 2. RefusedError: ``tier-not-supported``, 40. BundleError: ``medium-unreadable``, 11.
+        UsageError: 2. BundleError: ``medium-unreadable``, 11.
     """
     from teraferry.installer.site.load import load_site
     from teraferry.installer.site.strategy import parse_environment_tier
@@ -76,28 +76,20 @@ def open_site(place: Place, kit: Path | None, progress: Progress) -> tuple[Strat
         kit_folder(kit)
     strategy = decide_tier(place, kit)
     progress.say("strategy", strategy.said, tier=strategy.tier)
-    site = load_site(place.site_file, kit=kit)
+    site = load_site(place.site_file, kit=kit, tier=strategy.tier)
     guard_egress(site)
     return strategy, site
 
 
 def decide_tier(place: Place, kit: Path | None) -> Strategy:
-    """Return the strategy, if this version can carry it out.
+    """Return the strategy.
 
     Raises:
-        UsageError: 2. RefusedError: ``tier-not-supported``, 40.
+        UsageError: 2.
     """
     from teraferry.installer.site.load import decide_strategy
 
-    strategy = decide_strategy(os.environ, place.site_file, kit=kit)
-    if strategy.tier != "1":
-        raise RefusedError(
-            "tier-not-supported",
-            f"DEPLOYMENT_TIER {strategy.tier}: blue-green is not delivered in this version, expected tier 1",
-            hint="Wait for a kit whose installer supports tier 2; nothing was changed.",
-            facts={"tier": strategy.tier},
-        )
-    return strategy
+    return decide_strategy(os.environ, place.site_file, kit=kit)
 
 
 def guard_egress(site: Site) -> None:

@@ -7,7 +7,7 @@ and what runs at the end is compared with what was signed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,19 +15,17 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from teraferry.bundles.digest import Digest
-from teraferry.bundles.errors import OperatorNeededError, RefusedError, RolledBackError
+from teraferry.bundles.errors import RefusedError, RolledBackError
 from teraferry.bundles.manifest import Release
 from teraferry.bundles.progress import Progress
 from teraferry.installer.images.load import LoadReport, load_images
 from teraferry.installer.load import release_facts
 from teraferry.installer.ports import Entry, Journal, Lock, Registry
-from teraferry.installer.rollout import rolling
 from teraferry.installer.rollout.execute import DONE, ENDED, INTENT, STARTED, Clock, RunRecord
-from teraferry.installer.rollout.gates import Baseline, Health, baseline_of
 from teraferry.installer.rollout.journal import head_of
-from teraferry.installer.rollout.plan import DRAIN, PATCH, Plan
-from teraferry.installer.rollout.rolling_parts import RollingParts, require_full_health
+from teraferry.installer.rollout.plan import Plan
 from teraferry.installer.rollout.runs import OpenRun, installed_version_of, open_run_of
+from teraferry.installer.rollout.tier import Rollout
 from teraferry.installer.verify import VerifiedBundle
 
 LOAD = "load_registry"
@@ -39,7 +37,7 @@ class InstallParts:
 
     journal: Journal
     registry: Registry
-    rolling: RollingParts
+    rollout: Rollout
     lock: Lock
     clock: Clock
     progress: Progress
@@ -47,9 +45,9 @@ class InstallParts:
     check_registry: bool
     accept_trust: Callable[[], object]  # raises the floor of the trust store, durably
     confirm: Callable[[Plan], None]  # asks the operator; raises to stop
-    require_compliance: Callable[[], None]  # waits or raises, 41, while a hold or an export runs
-    require_not_stopped: Callable[[], None]  # raises StoppedByOperatorError, before anything is tagged
     instead_of: str = ""  # the holder whose locks on nodes are taken over, for the journal
+    require_compliance: Callable[[], None] = lambda: None  # waits or raises, 41, while a hold or an export runs
+    require_not_stopped: Callable[[], None] = lambda: None  # raises StoppedByOperatorError, before anything is tagged
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +64,10 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
     """Bring the release in ``bundle`` to the site, or go on with an install that was interrupted.
 
     1. Ask everything that can refuse: the version, the compliance lock, the registry, the keys that must survive,
-       the cluster's health, the lock on every node.
+       what the tier itself looks at (in tier 1 the cluster's health), the lock on every node.
     2. Bring every blob to the registry; nothing names them yet, so nothing has changed.
     3. Copy wrapped keys away, raise the trust floor, open the run and record the keys; then tag.
-    4. Roll out. 5. Compare what runs with what was signed, look at the keys again, and end the run.
+    4. Roll out. 5. Look at the keys again, compare what runs with what was signed, and end the run.
 
     Raises:
         RefusedError: 40, 42, 44: nothing changed, or blobs only.
@@ -81,23 +79,23 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
     resumed = unfinished is not None and unfinished.facts.get("bundle") == signed.digest
     run = unfinished.run if resumed and unfinished else f"{signed.product}-{signed.version}-{len(entries) + 1}"
     record = RunRecord(parts.journal, run=run, clock=parts.clock)
-    keys = parts.rolling.keys.require_ready(record)  # 1
+    keys = parts.rollout.keys.require_ready(record)  # 1
     require_upgrade_allowed(bundle.manifest.release, installed_version_of(entries))
-    if unfinished is None or not _has_touched(entries, unfinished.run):
-        # A node in hand is finished whatever runs: until it is back, the data that a hold protects can lose less.
+    if unfinished is None or not _is_in_hand(parts, entries, unfinished.run):
+        # What is in hand is finished whatever runs: a node that is away makes the data that a hold protects less safe.
         parts.require_compliance()
     parts.registry.require_ready()
-    baseline = _baseline(parts, unfinished if resumed else None, entries)
+    begun_with = parts.rollout.require_ready(entries, run=run)
     parts.confirm(plan)
     parts.require_not_stopped()
     if resumed:
         parts.progress.say("resumed", f"going on with run {run}, which was interrupted", run=run)
 
     def begin() -> None:
-        parts.rolling.keys.back_up()
+        parts.rollout.keys.back_up()
         parts.accept_trust()
-        _open(record, bundle, plan, baseline, unfinished)
-        parts.rolling.keys.begin(record, keys)
+        _open(record, _Opening(bundle, plan, begun_with, unfinished))
+        parts.rollout.keys.begin(record, keys)
         if parts.instead_of:
             record.note("locks-taken-over", holder=parts.instead_of)
 
@@ -105,13 +103,12 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
         # A run that gave up needs the old version only, which is on the nodes.
         load = LoadReport(0, 0, 0, 0, ()) if record.is_rolling_back() else _load(bundle, parts, record, begin)  # 2, 3
         try:
-            rolling.execute_rolling_update(plan, parts.rolling, record, baseline=baseline)  # 4
-            _require_signed_digests_run(plan, parts)  # 5
-            parts.rolling.keys.require_kept(record, "at the end")
+            parts.rollout.roll_out(plan, record, begun_with)  # 4
         except RolledBackError:
             record.note(ENDED, outcome="rolled-back")
             raise
-        _require_full_at_the_end(parts, baseline)
+        parts.rollout.keys.require_kept(record, "at the end")  # 5
+        parts.rollout.require_done(plan, begun_with)
         record.note(ENDED, outcome="done")
     return InstallReport(plan.nodes, load, head_of(parts.journal.replay()), resumed)
 
@@ -123,10 +120,10 @@ def _locked(parts: InstallParts) -> Iterator[None]:
     try:
         yield
     finally:
-        # While a node is in hand the lock stays: another machine's installer would not know which.
+        # While something is in hand the lock stays: another machine's installer would not know what.
         entries = parts.journal.replay()
         still_open = open_run_of(entries)
-        if still_open is None or not _has_touched(entries, still_open.run):
+        if still_open is None or not _is_in_hand(parts, entries, still_open.run):
             parts.lock.release()
 
 
@@ -151,63 +148,30 @@ def require_upgrade_allowed(release: Release, installed: str | None) -> None:
         )
 
 
-def _baseline(parts: InstallParts, unfinished: OpenRun | None, entries: Sequence[Entry]) -> Baseline:
-    """Return what must not be forgotten, after the gate in front of the first write."""
-    if unfinished is not None:
-        baseline = Baseline(frozenset(int(group) for group in unfinished.facts["stripe_groups"]))
-        # A node in hand is finished first, since that brings redundancy back; the rollout's own gates decide then.
-        if not _has_touched(entries, unfinished.run):
-            require_full_health(parts.rolling, baseline=baseline, why="health before going on")
-        return baseline
-    parts.progress.start("check cluster health")
-    health = _full_before_the_start(parts, open_run_of(entries))
-    parts.progress.say("gate", f"before the start: {health.summary()}")
-    return baseline_of(parts.rolling.cluster.observe())
+def _is_in_hand(parts: InstallParts, entries: Sequence[Entry], run: str) -> bool:
+    return parts.rollout.is_in_hand([entry for entry in entries if entry.run == run])
 
 
-def _full_before_the_start(parts: InstallParts, interrupted: OpenRun | None) -> Health:
-    try:
-        return require_full_health(parts.rolling, baseline=None, why="health before the start")
-    except RefusedError as error:
-        if interrupted is None or not _has_touched(parts.journal.replay(), interrupted.run):
-            raise
-        raise RefusedError(
-            error.reference,
-            error.message,
-            hint=f"An install of {interrupted.facts.get('version')} was interrupted here. Type install with its kit "
-            "first: it finishes the node it has in hand. Then type this command again.",
-            facts=error.facts,
-        ) from error
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """What the first entries of a run are written from."""
+
+    bundle: VerifiedBundle
+    plan: Plan
+    begun_with: Mapping[str, object]
+    unfinished: OpenRun | None
 
 
-def _has_touched(entries: Sequence[Entry], run: str) -> bool:
-    own = (entry.step for entry in entries if entry.run == run and entry.event == INTENT)
-    return any(DRAIN in step_id or PATCH in step_id for step_id in own)
-
-
-def _open(
-    record: RunRecord, bundle: VerifiedBundle, plan: Plan, baseline: Baseline, unfinished: OpenRun | None
-) -> None:
+def _open(record: RunRecord, opening: _Opening) -> None:
     """Write the run's first entries, each once."""
     if not any(entry.event == STARTED for entry in record.entries()):
-        _start(record, bundle, plan, baseline, unfinished)
+        if opening.unfinished is not None and opening.unfinished.run != record.run:
+            record.note("run-superseded", superseded=opening.unfinished.run)
+        plan = opening.plan
+        facts = {**release_facts(opening.bundle.release), "tier": plan.tier, "nodes": list(plan.nodes)}
+        record.note(STARTED, "", **facts, **opening.begun_with)
     if not record.is_begun(LOAD):
         record.note(INTENT, LOAD)
-
-
-def _start(
-    record: RunRecord, bundle: VerifiedBundle, plan: Plan, baseline: Baseline, unfinished: OpenRun | None
-) -> None:
-    if unfinished is not None and unfinished.run != record.run:
-        record.note("run-superseded", superseded=unfinished.run)
-    record.note(
-        STARTED,
-        "",
-        **release_facts(bundle.release),
-        tier=plan.tier,
-        nodes=list(plan.nodes),
-        stripe_groups=sorted(baseline.stripe_groups),
-    )
 
 
 def _load(bundle: VerifiedBundle, parts: InstallParts, record: RunRecord, begin: Callable[[], None]) -> LoadReport:
@@ -224,29 +188,3 @@ def _load(bundle: VerifiedBundle, parts: InstallParts, record: RunRecord, begin:
     if not record.is_done(LOAD):
         record.note(DONE, LOAD, tags=list(report.tags), loaded_bytes=report.loaded_bytes)
     return report
-
-
-def _require_signed_digests_run(plan: Plan, parts: InstallParts) -> None:
-    for target in plan.targets:
-        running = parts.rolling.workloads[target.node, target.path].running()
-        if running != frozenset({target.digest}):
-            raise OperatorNeededError(
-                "final-digest-differs",
-                f"node {target.node}: runs {sorted(running) or 'nothing'}, expected {target.digest} as signed",
-                hint="Look at that node's own log, then type the same install again: it goes on from here.",
-                exit_status=60,
-                facts={"node": target.node, "expected": target.digest, "found": sorted(running)},
-            )
-
-
-def _require_full_at_the_end(parts: InstallParts, baseline: Baseline) -> None:
-    try:
-        require_full_health(parts.rolling, baseline=baseline, why="final health")
-    except RefusedError as error:
-        raise OperatorNeededError(
-            "final-health-degraded",
-            f"every node runs the signed version, but {error.message}",
-            hint="Bring the cluster back to full health, then type the same install again: it ends the run.",
-            exit_status=60,
-            facts={"cluster": "degraded", "cause": error.reference},
-        ) from error

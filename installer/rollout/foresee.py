@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.image_plan import plan_images
+from teraferry.installer.blue_green_ports import HealthProbe, Replicator, TrafficSwitch
 from teraferry.installer.images.load import blob_tasks
 from teraferry.installer.install import require_upgrade_allowed
 from teraferry.installer.ports import Registry
+from teraferry.installer.rollout.blue_green_parts import BlueGreenParts
+from teraferry.installer.rollout.blue_green_plan import other_cluster
+from teraferry.installer.rollout.blue_green_window import ask_health
 from teraferry.installer.rollout.compliance import ComplianceGate
+from teraferry.installer.rollout.key_gate import KeyGate
 from teraferry.installer.rollout.plan import Plan
 from teraferry.installer.rollout.rolling_parts import RollingParts, judge_now
 from teraferry.installer.verify import VerifiedBundle
@@ -27,11 +33,20 @@ KEY_CHECKS = (
 """When keys that must survive are looked at; ``docs/keys.md`` tells why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What one tier shows beside what both have."""
+
+    keys: KeyGate
+    gates: Mapping[str, Callable[[], str]]  # name -> what it sees now, in words
+    on_failure: str
+
+
 def foresee(
     bundle: VerifiedBundle,
     plan: Plan,
     *,
-    rolling: RollingParts,
+    outlook: Outlook,
     registry: Registry,
     compliance: ComplianceGate,
     state: Path,
@@ -44,7 +59,7 @@ def foresee(
     Args:
         bundle: Verified, if only its documents.
         plan: Made from it.
-        rolling: Asked for the cluster's health once; nothing is told to do anything.
+        outlook: Of the tier; asked once, and nothing is told to do anything.
         registry: Asked whether it is ready.
         compliance: Its probes are asked once.
         state: State folder, whose free bytes are shown.
@@ -55,7 +70,7 @@ def foresee(
         RefusedError: 40: a key that must survive could not be brought back, or cannot be asked.
     """
     signed = bundle.release.bundle
-    keys, keys_seen = rolling.keys.foresee()
+    keys, keys_seen = outlook.keys.foresee()
     return {
         "product": signed.product,
         "version": signed.version,
@@ -69,19 +84,67 @@ def foresee(
         "gates": {
             "version": _gate(lambda: require_upgrade_allowed(bundle.manifest.release, installed), "allowed"),
             "registry": _gate(registry.require_ready, "ready"),
-            "cluster": _cluster_gate(rolling),
+            **{name: _told(look) for name, look in outlook.gates.items()},
             **({"compliance": _gate(compliance.require_open, "open")} if compliance.probes else {}),
             **({"keys": keys_seen} if keys else {}),
         },
         "keys": keys,
         "keys_checked": list(KEY_CHECKS) if keys else [],
-        "on_failure": _on_failure(rolling),
+        "on_failure": outlook.on_failure,
+        **({"standby": plan.standby, "guarantees": list(plan.guarantees)} if plan.standby else {}),
     }
 
 
-def _cluster_gate(rolling: RollingParts) -> str:
+def rolling_outlook(rolling: RollingParts) -> Outlook:
+    """Return what tier 1 shows: the cluster's health."""
+    first = "a node that comes back wrong is put back on its old version, which stays on its disk"
+    then = "then the rollout stops, and no further node is touched until install is typed again"
+    if rolling.on_failure == "rollback":
+        then = "then every patched node goes back the same way, one at a time, behind the same gates"
+    return Outlook(rolling.keys, {"cluster": lambda: judge_now(rolling, None).summary()}, f"{first}; {then}")
+
+
+def blue_green_outlook(parts: BlueGreenParts, plan: Plan) -> Outlook:
+    """Return what tier 2 shows: where traffic is, where replication stands, whether the active cluster is well."""
+    standby, active = plan.standby, other_cluster(plan.standby)
+
+    on_failure = (
+        f"before the cutover {active} serves on, and nobody was ever on {standby}; after it new connections go back "
+        f"to {active} at once, and what was written on {standby} is brought home"
+    )
+    gates: dict[str, Callable[[], str]] = {
+        "traffic": lambda: told_traffic(parts.switch),
+        "replication": lambda: told_replication(parts.replicator, active),
+        "health": lambda: told_health(parts.health, active),
+    }
+    return Outlook(parts.keys, gates, on_failure)
+
+
+def told_traffic(switch: TrafficSwitch) -> str:
+    """Return where traffic is, in words."""
+    seen = switch.observe()
+    return f"new connections go to {seen.active}, {seen.standing} stands"
+
+
+def told_replication(replicator: Replicator, source: str) -> str:
+    """Return where replication out of ``source`` stands, in words."""
+    seen = replicator.observe(source)
+    return f"{seen.processed} of {seen.received} came over, {seen.in_flight} in flight, {seen.failed} failed"
+
+
+def told_health(health: HealthProbe, cluster: str) -> str:
+    """Return what the application on ``cluster`` says of itself, in words.
+
+    Raises:
+        RefusedError: ``monitor-inconclusive``, 40.
+    """
+    answer = ask_health(health, cluster)
+    return f"{cluster} answers with status {answer.status} in {answer.milliseconds:.0f} ms"
+
+
+def _told(look: Callable[[], str]) -> str:
     try:
-        return judge_now(rolling, None).summary()
+        return look()
     except RefusedError as refused:
         return f"cannot tell: {refused.message}"
 
@@ -92,10 +155,3 @@ def _gate(require: Callable[[], None], passed: str) -> str:
     except RefusedError as refused:
         return f"refused: {refused.message}"
     return passed
-
-
-def _on_failure(rolling: RollingParts) -> str:
-    first = "a node that comes back wrong is put back on its old version, which stays on its disk"
-    if rolling.on_failure == "rollback":
-        return f"{first}; then every patched node goes back the same way, one at a time, behind the same gates"
-    return f"{first}; then the rollout stops, and no further node is touched until install is typed again"

@@ -18,7 +18,7 @@ from teraferry.bundles.progress import Progress
 from teraferry.installer.ports import Entry, Journal
 from teraferry.installer.rollout import key_journal
 from teraferry.installer.rollout.execute import RunRecord
-from teraferry.installer.rollout.plan import DRAIN, PATCH
+from teraferry.installer.rollout.plan import TOUCHES
 from teraferry.keys.continuity import Comparison, Finding, KeyFacts
 from teraferry.keys.recovery import Recovery, require_recoverable
 from teraferry.keys.watch import KeyWatch
@@ -220,4 +220,4 @@ def _facts(found: Comparison) -> dict[str, Fact]:
 
 
 def _has_touched(record: RunRecord) -> bool:
-    return any(action in step_id for step_id in record.begun() for action in (DRAIN, PATCH))
+    return any(action in step_id for step_id in record.begun() for action in TOUCHES)

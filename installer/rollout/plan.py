@@ -24,6 +24,10 @@ REJOIN = "rejoin_cluster"
 PROVE = "prove_keys"
 SMOKE = "run_smoke_tests"
 REBALANCE = "wait_for_rebalance"
+BRING_UP = "bring_up"
+
+TOUCHES = (DRAIN, PATCH, BRING_UP)
+"""From the first of them on a node is not as it was."""
 
 ROLL_ORDER = ("volume", "app", "filer")
 """Roles that roll, in this order: whoever holds data first, whoever only answers last."""
@@ -65,6 +69,8 @@ class Plan:
     upload_bytes: int  # to nodes, at most
     keys: tuple[str, ...] = ()  # names of the keys that must survive it
     smoke: tuple[SmokeTest, ...] = ()  # of its nodes
+    standby: str = ""  # tier 2: the cluster that is brought up and cut over to
+    guarantees: tuple[str, ...] = ()  # tier 2: sentences, what this site can count on
 
     def targets_of(self, node: str) -> tuple[Target, ...]:
         """Return what of the release goes to ``node``."""
@@ -91,7 +97,7 @@ def plan_rolling(manifest: Manifest, site: Site) -> Plan:
         )
     files = {file.name: file for file in manifest.files}
     targets = [
-        _target(node, deploy, files)
+        target_of(node, deploy, files)
         for role in ROLL_ORDER
         for node in site.nodes
         if node.role == role
@@ -188,7 +194,12 @@ def _node_steps(node: str, role: str, mode: str) -> list[tuple[str, str]]:
     ]
 
 
-def _target(node: Node, deploy: Deploy, files: Mapping[str, File]) -> Target:
+def target_of(node: Node, deploy: Deploy, files: Mapping[str, File]) -> Target:
+    """Return what of the release ``deploy`` brings to ``node``.
+
+    Raises:
+        RefusedError: ``plan-file-missing``, 40.
+    """
     file = files.get(deploy.file or "")
     if file is None:
         raise RefusedError(

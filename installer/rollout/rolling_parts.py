@@ -45,7 +45,7 @@ class RollingParts:
     progress: Progress
     keys: KeyGate
     smoke: SmokeGate
-    require_not_stopped: Callable[[], None]  # raises StoppedByOperatorError
+    require_not_stopped: Callable[[], None] = lambda: None  # raises StoppedByOperatorError
 
 
 def check_cluster_health(parts: RollingParts, *, baseline: Baseline | None, why: str) -> Health:

@@ -1,4 +1,7 @@
-"""What the journal says of whole runs: which one is half done, and what the last good one brought in. Pure."""
+"""What the journal says of whole runs: which one is half done, and what the last good one brought in. Pure.
+
+And the last look of a run, which is the same in both tiers: what runs is what was signed.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from teraferry.installer.ports import Entry
+from teraferry.bundles.errors import OperatorNeededError
+from teraferry.installer.ports import Entry, Workload
 from teraferry.installer.rollout.execute import ENDED, STARTED
+from teraferry.installer.rollout.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,25 @@ def open_run_of(entries: Sequence[Entry]) -> OpenRun | None:
 
 def installed_version_of(entries: Sequence[Entry]) -> str | None:
     """Return the version the last complete install brought in; None when there was none."""
-    versions = {entry.run: str(entry.facts.get("version")) for entry in entries if entry.event == STARTED}
+    versions = {entry.run: entry.facts.get("version") for entry in entries if entry.event == STARTED}
     ended = [entry for entry in entries if entry.event == ENDED and entry.facts.get("outcome") == "done"]
-    return versions.get(ended[-1].run) if ended else None
+    version = versions.get(ended[-1].run) if ended else None
+    return None if version is None else str(version)
+
+
+def require_signed_digests_run(plan: Plan, workloads: Mapping[tuple[str, str], Workload]) -> None:
+    """Compare every node of ``plan`` with what was signed.
+
+    Raises:
+        OperatorNeededError: ``final-digest-differs``, 60.
+    """
+    for target in plan.targets:
+        running = workloads[target.node, target.path].running()
+        if running != frozenset({target.digest}):
+            raise OperatorNeededError(
+                "final-digest-differs",
+                f"node {target.node}: runs {sorted(running) or 'nothing'}, expected {target.digest} as signed",
+                hint="Look at that node's own log, then type the same install again: it goes on from here.",
+                exit_status=60,
+                facts={"node": target.node, "expected": target.digest, "found": sorted(running)},
+            )

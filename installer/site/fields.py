@@ -17,4 +17,5 @@ Argv = Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=256)]
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 
-Role = Literal["volume", "master", "filer", "app"]
+Role = Literal["volume", "master", "filer", "app", "gateway"]
+"""A gateway switches traffic, and runs nothing of a release."""

@@ -43,33 +43,35 @@ __all__ = [
 ]
 
 
-def parse_site(content: bytes, *, name: str) -> Site:
+def parse_site(content: bytes, *, name: str, tier: str | None = None) -> Site:
     """Return the site that the bytes of a site file describe, checked whole. Pure.
 
     Args:
         content: Bytes of the file.
         name: Of the file, for messages.
+        tier: "1" or "2", where it was decided already; else what the file itself says.
 
     Raises:
         UsageError: 2; the reference says what is wrong, ``facts`` hold file, line and field.
     """
     text = SiteText(name, content)
     site = text.decode(text.tables())
-    require_sound(site, text)
+    require_sound(site, text, tier=tier)
     return site
 
 
-def load_site(path: Path, *, kit: Path | None) -> Site:
+def load_site(path: Path, *, kit: Path | None, tier: str | None = None) -> Site:
     """Read the site file.
 
     Args:
         path: The default, or what ``--site`` named.
         kit: The kit of this run, where there is one: its medium is no place for a site file.
+        tier: As ``parse_site``.
 
     Raises:
         UsageError: 2; see ``site_file.read_site_file`` and ``parse_site``.
     """
-    return parse_site(read_site_file(path, kit=kit), name=str(path))
+    return parse_site(read_site_file(path, kit=kit), name=str(path), tier=tier)
 
 
 def load_site_tier(path: Path, *, kit: Path | None) -> str | None:

@@ -15,6 +15,12 @@ from teraferry.installer.site.addresses import parse_address, parse_ssh, parse_u
 from teraferry.installer.site.asking import ComplianceTable, SmokeTable
 from teraferry.installer.site.fields import Argv, Name, Role, Seconds, Text
 
+Unit = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,254}\Z")]
+"""A systemd unit."""
+
+DEFAULT_SYNC_METRICS = "127.0.0.1:9400"
+"""``weed filer.sync -metricsPort=9400``, on the installer's own machine."""
+
 HOST_KEY = r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]{40,1400}={0,2}\Z"
 """The first two words of a public host key file."""
 
@@ -106,7 +112,7 @@ class Deploy(Model, frozen=True):
     file: Text | None = None
     image: Text | None = None
     path: Text | None = None  # absolute; becomes a link to PATH.d/<digest>
-    unit: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,254}\Z")] | None = None
+    unit: Unit | None = None
     stop: Argv | None = None
     start: Argv | None = None
 
@@ -134,18 +140,27 @@ class TrafficTable(Model, frozen=True):
     virtual_ip: Text
     blue: Text
     green: Text
-    dead_man: Text
+    dead_man: Text  # "10s"; "none" where the engine has none
+    node: Name | None = None  # the [[node]] whose kernel or program switches; this machine when None
+    command: Argv | None = None  # with engine "command": the site's own program
+    socket: Text | None = None  # with engine "haproxy": its runtime API
+    map: Text | None = None  # with engine "haproxy": the file that a start of it reads
     cut_after: Text | None = None
 
 
 class MonitorTable(Model, frozen=True):
     """``[monitor]``, tier 2."""
 
-    seconds: Seconds
-    every_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)]
-    health: Text
+    health: Text  # a URL; {active} is the address of the cluster that is asked
     error_rate_max: Annotated[float, msgspec.Meta(ge=0, le=1)]
     latency_p99_ms: Annotated[int, msgspec.Meta(ge=1)]
+    seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
+    every_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 1
+    ca: Text | None = None  # with https: who signs its certificate; the registry's ca by default
+
+    def url_of(self, address: str) -> str:
+        """Return where the cluster at ``address`` is asked whether it is well."""
+        return self.health.replace("{active}", address)
 
 
 class ReplicationTable(Model, frozen=True):
@@ -155,8 +170,26 @@ class ReplicationTable(Model, frozen=True):
     writers: Literal["one", "two"]
     blue: Text
     green: Text
-    path: Text | None = None
-    write_hold_seconds: Seconds | None = None
+    path: Text | None = None  # what is replicated
+    write_hold_seconds: Seconds | None = None  # with one writer
+    stalled_after_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
+    command: Argv | None = None  # with engine "command": the site's own program
+    node: Name | None = None  # where replication runs; this machine when None
+    metrics: Text = DEFAULT_SYNC_METRICS  # with engine "seaweedfs": where `weed filer.sync` serves its metrics
+    weed: Text = "weed"  # with engine "seaweedfs": the program on that node
+    unit: Unit = "weed-filer-sync"  # with engine "seaweedfs": the service there; or
+    start: Argv | None = None  # starts `weed filer.sync` there, in a session of its own
+    stop: Argv | None = None
+
+    @property
+    def start_argv(self) -> tuple[str, ...]:
+        """The command that starts replication on its node."""
+        return self.start or ("systemctl", "start", self.unit)
+
+    @property
+    def stop_argv(self) -> tuple[str, ...]:
+        """The command that stops replication on its node."""
+        return self.stop or ("systemctl", "stop", self.unit)
 
 
 class Key(Model, frozen=True):
@@ -211,6 +244,11 @@ class Site(Model, frozen=True):
         by_address = {node.address: node for node in self.nodes}
         return tuple(by_address[master] for master in (self.cluster.masters if self.cluster else ()))
 
+    def nodes_of_cluster(self, cluster: str) -> tuple[Node, ...]:
+        """Return the nodes of ``blue`` or ``green``: green's are named, and blue's are the others that serve."""
+        green = self.green.nodes if self.green else ()
+        return tuple(n for n in self.nodes if n.role != "gateway" and (n.name in green) == (cluster == "green"))
+
     def nodes_of(self, role: str) -> tuple[Node, ...]:
         """Return the nodes that play ``role``, in the order of the file."""
         return tuple(node for node in self.nodes if node.role == role)
@@ -234,5 +272,13 @@ class Site(Model, frozen=True):
         for probe in self.compliance.probes.values() if self.compliance else ():
             if probe.http is not None:
                 endpoints.add(parse_url(probe.http)[1:])
+        if self.replication is not None and self.replication.engine == "seaweedfs":
+            endpoints.add(parse_address(self.replication.metrics))
+            for address in (self.replication.blue, self.replication.green):
+                host, port = parse_address(address)
+                endpoints |= {(host, port), (host, port + GRPC_PORT_OFFSET)}
         endpoints |= {parse_url(test.http)[1:] for test in self.smoke if test.http is not None and test.is_whole_url}
+        if self.monitor is not None and self.traffic is not None:
+            for address in (self.traffic.blue, self.traffic.green):
+                endpoints.add(parse_url(self.monitor.url_of(address))[1:])
         return frozenset(endpoints)

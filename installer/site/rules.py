@@ -13,6 +13,7 @@ from teraferry.installer.site.addresses import (
     registry_endpoint,
 )
 from teraferry.installer.site.asking_rules import require_sound_questions
+from teraferry.installer.site.blue_green_rules import require_sound_blue_green
 from teraferry.installer.site.key_rules import require_sound_keys
 from teraferry.installer.site.model import GRPC_PORT_OFFSET, Deploy, Site, Transport, TrustTable
 from teraferry.installer.site.paths import require_absolute, require_words
@@ -21,8 +22,13 @@ from teraferry.installer.site.text import SiteText, Where
 from teraferry.keys.openpgp import parse_fingerprint
 
 
-def require_sound(site: Site, text: SiteText) -> None:
+def require_sound(site: Site, text: SiteText, *, tier: str | None = None) -> None:
     """Check everything the types cannot say, in the order of the file.
+
+    Args:
+        site: As decoded.
+        text: Where it stands, for messages.
+        tier: "1" or "2", as decided; None where nobody decided: then what the file itself says.
 
     Raises:
         UsageError: ``tier-unknown``, ``site-bad-value``, ``site-missing-field`` or ``not-delivered``, 2.
@@ -31,8 +37,10 @@ def require_sound(site: Site, text: SiteText) -> None:
     require_sound_trust(site.trust, text)
     _require_registry(site, text)
     _require_nodes(site, text)
-    _require_cluster(site, text)
+    tier = tier or (None if site.tier is None else parse_tier(site.tier, source=f"site file {text.name}"))
+    _require_cluster(site, text, tier=tier)
     _require_deploys(site, text)
+    require_sound_blue_green(site, text, tier=tier)
     require_sound_questions(site, text)
     require_sound_keys(site, text)
 
@@ -130,11 +138,10 @@ def _require_ssh(transport: Transport, ssh: str, text: SiteText, where: Where) -
     require_absolute(transport.identity or "", text, (*where, "identity"))
 
 
-def _require_cluster(site: Site, text: SiteText) -> None:
-    tier = None if site.tier is None else parse_tier(site.tier, source=f"site file {text.name}")
+def _require_cluster(site: Site, text: SiteText, *, tier: str | None) -> None:
     cluster = site.cluster
     if cluster is None:
-        if tier == "2":
+        if tier == "2" or (tier is None and site.traffic is not None):
             return
         raise text.bad_value(
             ("cluster",),

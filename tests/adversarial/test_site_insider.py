@@ -18,17 +18,10 @@ from teraferry.installer.rollout.journal import encode_entry, head_of, next_entr
 from teraferry.installer.site.load import load_site
 from teraferry.installer.trust.accepted import accept_release
 from tests.fakes.journal import MemoryJournal
+from tests.fakes.site_toml import SITE
 from tests.fakes.small_repository import NOW
 from tests.fakes.small_site import SmallSite, medium, root
 
-SITE = b"""
-[site]
-name = "hanoi"
-tier = "2"
-[registry]
-url = "http://127.0.0.1:5000"
-plain_http = true
-"""
 NOBODY = 65534
 
 
@@ -60,8 +53,8 @@ def refusal(action: Callable[[], object]) -> TeraFerryError:
 @pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
 def test_without_root_a_site_file_that_others_may_write_is_refused(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "site.toml"
-    path.write_bytes(SITE)
-    assert load_site(path, kit=None).name == "hanoi"
+    path.write_text(SITE)
+    assert load_site(path, kit=None).name == "hanoi-dc1"
     path.chmod(mode)
 
     error = refusal(lambda: load_site(path, kit=None))

@@ -90,8 +90,8 @@ def with_tier(word: str) -> Callable[[str], str]:
         pytest.param(None, with_tier("one"), 2, "tier-unknown", id="unknown-in-the-file"),
         pytest.param("2", with_tier("1"), 2, "tier-conflict", id="conflict"),
         pytest.param("sme", with_tier("gov"), 2, "tier-conflict", id="conflict-of-words"),
-        pytest.param("2", with_tier("2"), 40, "tier-not-supported", id="tier-2-in-both"),
-        pytest.param("enterprise", with_tier("gov"), 40, "tier-not-supported", id="tier-2-in-words"),
+        pytest.param("2", with_tier("2"), 2, "site-missing-field", id="tier-2-in-both"),
+        pytest.param("enterprise", with_tier("gov"), 2, "site-missing-field", id="tier-2-in-words"),
     ],
 )
 def test_tier_that_is_not_one_known_word_in_both_places_is_refused(
@@ -103,7 +103,7 @@ def test_tier_that_is_not_one_known_word_in_both_places_is_refused(
     with room.carried(room.kit) as there:
         answer = room.refuses(status, reference, lambda: site_command(room, site, command, there, *yes, tier=tier))
 
-    assert status == 40 or "sudo DEPLOYMENT_TIER=" in answer.result["hint"]
+    assert reference == "site-missing-field" or "sudo DEPLOYMENT_TIER=" in answer.result["hint"]
 
 
 def site_command(room: Room, site: Path, *arguments: str | Path, tier: str | None = "1") -> Answer:

@@ -17,12 +17,18 @@ class MemoryJournal:
 
     def __init__(self, content: bytearray) -> None:
         self._content = content
+        self._known: tuple[Entry, ...] = ()
+        self._known_bytes = 0  # what ``_known`` was parsed from; nobody else writes whole lines while we are open
 
     def append(self, *, time_utc: str, run: str, event: str, step: str = "", facts: Mapping[str, object]) -> Entry:
         entry = next_entry(self.replay(), time_utc=time_utc, run=run, event=event, step=step, facts=facts)
         del self._content[self._content.rfind(b"\n") + 1 :]
         self._content += encode_entry(entry) + b"\n"
+        self._known, self._known_bytes = (*self._known, entry), len(self._content)
         return entry
 
     def replay(self) -> Sequence[Entry]:
-        return parse_chain(bytes(self._content).split(b"\n")[:-1])
+        whole = self._content.rfind(b"\n") + 1
+        if whole != self._known_bytes:
+            self._known, self._known_bytes = parse_chain(bytes(self._content).split(b"\n")[:-1]), whole
+        return self._known

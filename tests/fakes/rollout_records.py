@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from teraferry.bundles.digest import Buffer, Digest
 from teraferry.installer.ports import Entry, Journal
-from tests.fakes.rollout_site import Hands, Killed, Life, World
+from tests.fakes.rollout_site import Hands, Killed, Life, Touched
 
 
-class SiteRegistry(Hands):
+class SiteRegistry(Hands[Touched]):
     """``Registry``; a tag before every blob of every image is there is a violation."""
 
-    def __init__(self, world: World, life: Life, needed: frozenset[Digest]) -> None:
+    def __init__(self, world: Touched, life: Life, needed: frozenset[Digest]) -> None:
         super().__init__(world, life)
         self._inner = world.registry
         self._needed = needed
@@ -52,7 +52,7 @@ class SiteRegistry(Hands):
         return self._inner.get_manifest(repository, reference)
 
 
-class SiteJournal(Hands):
+class SiteJournal(Hands[Touched]):
     """A journal that is read once a process; a line can be torn by the death of its writer.
 
     Args:
@@ -60,7 +60,7 @@ class SiteJournal(Hands):
         tear: Leaves the first bytes of a line behind those that are there.
     """
 
-    def __init__(self, world: World, life: Life, inner: Journal, tear: Callable[[bytes], object]) -> None:
+    def __init__(self, world: Touched, life: Life, inner: Journal, tear: Callable[[bytes], object]) -> None:
         super().__init__(world, life)
         self._inner = inner
         self._tear = tear

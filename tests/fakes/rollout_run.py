@@ -26,6 +26,7 @@ from teraferry.installer.rollout.gates import judge_health
 from teraferry.installer.rollout.key_gate import KeyGate
 from teraferry.installer.rollout.plan import Plan, Target, plan_targets
 from teraferry.installer.rollout.rolling_parts import Patience, RollingParts
+from teraferry.installer.rollout.rolling_tier import RollingRollout
 from teraferry.installer.rollout.smoke import SmokeGate, SmokeTest
 from teraferry.installer.rollout.stopping import StoppedByOperatorError
 from teraferry.installer.verify import VerifiedBundle
@@ -251,29 +252,31 @@ class Site:
         return InstallParts(
             journal=journal,
             registry=SiteRegistry(world, life, kit.image_blobs),
-            rolling=RollingParts(
-                cluster=SiteCluster(world, life),
-                workloads={(node, PATH): SiteWorkload(world, life, node) for node in NODES},
-                volume_addresses=frozenset(address_of(node) for node in VOLUME_NODES),
-                pieces=kit.bundle.pieces,
-                patience=Patience(soak_seconds=1, stalled_after_seconds=30),
-                mode=self.mode,
-                on_failure=self.on_failure,
-                monotonic_seconds=lambda: world.seconds,
-                sleep_seconds=sleep,
-                progress=Silent(),
-                keys=self.key_gate(life, journal),
-                smoke=SmokeGate(
-                    {
-                        test.node: [(test, SiteProbe(world, life, test.node))]
-                        for test in plan.smoke
-                        if test.node not in self.unasked
-                    },
-                    lambda: world.seconds,
-                    sleep,
-                    Silent(),
-                ),
-                require_not_stopped=require_not_stopped,
+            rollout=RollingRollout(
+                RollingParts(
+                    cluster=SiteCluster(world, life),
+                    workloads={(node, PATH): SiteWorkload(world, life, node) for node in NODES},
+                    volume_addresses=frozenset(address_of(node) for node in VOLUME_NODES),
+                    pieces=kit.bundle.pieces,
+                    patience=Patience(soak_seconds=1, stalled_after_seconds=30),
+                    mode=self.mode,
+                    on_failure=self.on_failure,
+                    monotonic_seconds=lambda: world.seconds,
+                    sleep_seconds=sleep,
+                    progress=Silent(),
+                    keys=self.key_gate(life, journal),
+                    smoke=SmokeGate(
+                        {
+                            test.node: [(test, SiteProbe(world, life, test.node))]
+                            for test in plan.smoke
+                            if test.node not in self.unasked
+                        },
+                        lambda: world.seconds,
+                        sleep,
+                        Silent(),
+                    ),
+                    require_not_stopped=require_not_stopped,
+                )
             ),
             lock=SiteLock(world, life),
             clock=lambda: NOW,
@@ -282,7 +285,6 @@ class Site:
             check_registry=False,
             accept_trust=lambda: life.touch("accept trust"),
             confirm=lambda _: life.touch("confirm"),
-            require_compliance=lambda: life.touch("ask what an install must not disturb"),
             require_not_stopped=require_not_stopped,
         )
 
@@ -292,7 +294,7 @@ def smoke_test(node: str) -> SmokeTest:
     return SmokeTest(node, f"http://{node}/health", None, (), Condition("status", "ok"), within_seconds=20)
 
 
-def _reach_key(hands: Hands, name: str, question: str) -> None:
+def _reach_key(hands: Hands[World], name: str, question: str) -> None:
     hands.reach(f"key {name}: {question}")
 
 

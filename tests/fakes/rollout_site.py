@@ -11,6 +11,7 @@ Shards are moved by the product's own pure plans, one at a time, as ``SeaweedfsC
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Generic, Protocol, TypeVar
 
 from teraferry.bundles.digest import Buffer, Digest, digest_of
 from teraferry.bundles.errors import RefusedError
@@ -200,10 +201,21 @@ class World:
         return {address: shards for address, shards in found.items() if shards}
 
 
-class Hands:
+class Touched(Protocol):
+    """Any world: something may happen in it at a touch."""
+
+    at: Mapping[str, Callable[[], None]]
+    registry: FakeRegistry
+    violations: list[str]
+
+
+Its = TypeVar("Its", bound=Touched)
+
+
+class Hands(Generic[Its]):
     """What every port of one process has: its world, its life."""
 
-    def __init__(self, world: World, life: Life) -> None:
+    def __init__(self, world: Its, life: Life) -> None:
         self.world, self.life = world, life
 
     def reach(self, what: str) -> None:
@@ -213,7 +225,7 @@ class Hands:
             self.world.at[what]()
 
 
-class SiteCluster(Hands):
+class SiteCluster(Hands[World]):
     """``Cluster``: which nodes it drained is forgotten with the process, as in the real one.
 
     As there, a copy is a file before it is on line, and is off line before its file goes.
@@ -285,7 +297,7 @@ class SiteCluster(Hands):
             self.reach(f"drain {node}: moved volume {move.volume}")
 
 
-class SiteWorkload(Hands):
+class SiteWorkload(Hands[World]):
     """``Workload`` of one node."""
 
     def __init__(self, world: World, life: Life, node: str) -> None:
@@ -337,7 +349,7 @@ class SiteWorkload(Hands):
         self.reach(f"start {self._node}: after")
 
 
-class SiteProbe(Hands):
+class SiteProbe(Hands[World]):
     """``Probe`` that asks one node how it is; how long that takes, the world says."""
 
     def __init__(self, world: World, life: Life, node: str) -> None:

@@ -37,6 +37,10 @@ class FakeTrafficSwitch:
     def has_dead_man(self) -> bool:
         return self._has_dead_man
 
+    def set_up(self, standing: str) -> None:
+        _require_side(standing)
+        self.observe()
+
     def observe(self) -> TrafficObservation:
         if not self.answers:
             raise RefusedError("switch-cannot-tell", "switch: silent, expected an answer", hint="Look at it.")

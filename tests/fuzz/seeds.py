@@ -23,19 +23,12 @@ from teraferry.keys.signing_answer import AnsweredBytes, SigningAnswer, encode_a
 from teraferry.keys.signing_request import DeskRequest, ReleaseRequest, checksums_of, encode_request
 from tests.fakes import small_repository as repository
 from tests.fakes.hostile_archive import deflated_member, stored_member
-from tests.fakes.site_toml import SITE
+from tests.fakes.site_toml import SITE, pair_site
 from tests.fuzz.targets import documents
 
 DIGEST = digest_of(b"blob")
 
-SITE_2 = b"""\
-[site]
-name = "gov"
-tier = "2"
-[registry]
-url = "http://127.0.0.1:5000"
-plain_http = true
-"""
+SITE_2 = pair_site().encode()
 
 
 def manifests() -> list[bytes]:

@@ -18,21 +18,36 @@ REPOSITORY = Path(__file__).parents[2]
 TABLES = (
     *(site_model.Identity, site_model.RegistryTable, site_model.TrustTable, site_model.ClusterTable),
     *(site_model.Node, site_model.Transport, site_model.Deploy, site_model.Key, SmokeTable),
+    *(site_model.GreenTable, site_model.TrafficTable, site_model.MonitorTable, site_model.ReplicationTable),
 )
-"""Tables of site.toml that tier 1 uses; docs/site.md has a row for each of their fields."""
+"""Tables of site.toml; docs/site.md has a row for each of their fields."""
+
+
+def examples(page: str) -> list[str]:
+    """Return the TOML blocks of ``page``."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    return [str(block) for block in re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
 
 
 def example(page: str) -> str:
     """Return the one TOML block of ``page``."""
-    text = (REPOSITORY / page).read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return str(block)
+    (block,) = examples(page)
+    return block
 
 
 def test_site_file_of_the_documentation_is_accepted() -> None:
-    site = parse_site(example("docs/site.md").encode(), name="docs/site.md")
+    tier_1, _ = examples("docs/site.md")
+    site = parse_site(tier_1.encode(), name="docs/site.md")
 
     assert {node.role for node in site.nodes} == {"master", "filer", "volume"}
+
+
+def test_tables_of_tier_2_of_the_documentation_are_accepted_behind_it() -> None:
+    tier_1, tier_2 = examples("docs/site.md")
+    site = parse_site((tier_1.replace('tier = "1"', 'tier = "2"') + tier_2).encode(), name="docs/site.md")
+
+    assert [node.name for node in site.nodes_of_cluster("green")] == ["green-1"]
+    assert {node.name for node in site.nodes_of_cluster("blue")} == {"master-1", "filer-1", "vol-1", "vol-2"}
 
 
 def test_release_file_of_the_readme_is_accepted() -> None:

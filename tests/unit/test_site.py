@@ -17,6 +17,12 @@ from teraferry.installer.site.strategy import Kind
 from tests.fakes.site_toml import SITE
 
 TIER_2 = """
+[[node]]
+name = "green-1"
+role = "volume"
+address = "10.0.2.11:8080"
+transport = { local = true }
+
 [green]
 nodes = ["green-1"]
 

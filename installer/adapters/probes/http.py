@@ -18,6 +18,14 @@ from teraferry.bundles.errors import RefusedError
 from teraferry.installer.rollout.conditions import MAX_ANSWER_BYTES, CannotAnswerError
 
 
+class WrongStatusError(CannotAnswerError):
+    """A whole answer, and not 2xx: for whoever asks a condition it is none, for whoever counts errors it is one."""
+
+    def __init__(self, url: str, status: int) -> None:
+        super().__init__(f"{url}: status {status}")
+        self.status = status
+
+
 class HttpProbe:
     """``Probe`` by GET.
 
@@ -91,5 +99,5 @@ class _Asking:
             content: bytes = response.read(MAX_ANSWER_BYTES + 1)
             response.release_conn()
         if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
-            raise CannotAnswerError(f"{self._url}: status {response.status}")
+            raise WrongStatusError(self._url, response.status)
         return content

@@ -44,9 +44,6 @@ SLACK_NS: Final = 60 * 1_000_000_000
 SETTLED_SECONDS: Final = 2.0
 """Replication of a small file takes milliseconds; what does not move for so long, with nothing in flight, is stuck."""
 
-UNDER_WAY_SECONDS: Final = 60.0
-"""How long ``conflicts`` waits for what is in flight, and does not move, before it cannot tell."""
-
 ALL_BEFORE: Final = 1024
 """``filer.sync`` works on no more changes at once; so many after the marker, only what is large may be left."""
 
@@ -114,7 +111,7 @@ class SeaweedfsReplicator:
             if begun is None:
                 raise cannot_tell(f"marker {marker}", "it is not on blue")
             since_ns = begun.modified_ns - SLACK_NS
-            remaining = self._settle(self._comparing.differences(blue, green), blue, green, Watch(UNDER_WAY_SECONDS))
+            remaining = self._settle(self._comparing.differences(blue, green), blue, green, Watch(SETTLED_SECONDS))
             keep_crossed_writes(self._comparing, self._filers, since_ns=since_ns)
             if remaining:
                 verdicts = self._comparing.judge(remaining, blue, green, since_ns=since_ns)
@@ -122,9 +119,6 @@ class SeaweedfsReplicator:
             return keeping.kept_conflicts(self._comparing, blue, green)
         except CallFailedError as error:
             raise cannot_tell("conflicts between blue and green", str(error)) from error
-        except RefusedError as error:
-            # What stays under way may still turn out to be one.
-            raise cannot_tell("conflicts between blue and green", error.message) from error
 
     def _marker_file(self, marker: str, name: str) -> str:
         if not MARKER_NAME.match(marker):
@@ -206,18 +200,23 @@ class SeaweedfsReplicator:
             for path, (verdict, side, _) in verdicts.items()
             if verdict is Verdict.SOURCE_AHEAD and side.version is not None
         ]
+        for path in sendable:
+            self._send(source, path, watch)
         stuck = [name for name in named(verdicts, Verdict.SOURCE_AHEAD, Verdict.UNKNOWN) if name not in sendable]
         if stuck:
             found = f"{len(stuck)} of its writes are not on {other_of(source)}, the first {stuck[0]}"
             raise failed(f"replication out of {source}", found, paths=stuck)
+        return frozenset(sendable)
+
+    def _send(self, source: str, path: str, watch: Watch) -> None:
+        here, there = self._filers[source], self._filers[other_of(source)]
         watch.moved()
         send(
-            sendable,
+            path,
             (here, there),
             folder=f"{self._comparing.own_folder}/sending",
-            pause=lambda path: self._pause(source, watch, f"a copy of {path}"),
+            pause=lambda: self._pause(source, watch, f"a copy of {path}"),
         )
-        return frozenset(sendable)
 
     def _is_kept(self, there: Filer, path: str, side: Side) -> bool:
         return keeping.is_kept(self._comparing, there, path, side.version)

@@ -1,0 +1,214 @@
+"""The commands that bring a release in, or take it back: ``plan``, ``install``, ``rollback``, ``load``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from teraferry.bundles.errors import RefusedError, UsageError
+from teraferry.bundles.system.clock import now_utc
+from teraferry.bundles.system.console import CommandConsole
+from teraferry.installer import cli_executor as executor
+from teraferry.installer import cli_gates as gates
+from teraferry.installer import cli_tiers as tiers
+from teraferry.installer import cli_wiring as wiring
+from teraferry.installer.cli_command import Result, command
+from teraferry.installer.cli_wiring import Place
+from teraferry.installer.rollout.journal import head_of
+
+if TYPE_CHECKING:
+    from teraferry.installer.install import InstallReport
+    from teraferry.installer.rollout.plan import Plan
+    from teraferry.installer.verify import VerifiedBundle
+
+KIT = click.argument("kit", type=click.Path(path_type=Path))
+
+
+@command("plan", help="Show what install would do, and what each gate sees now. Example: plan /media/stick/KIT")
+@KIT
+def plan(place: Place, console: CommandConsole, kit: Path) -> Result:
+    from teraferry.installer.cli_key_wiring import guard_keys
+    from teraferry.installer.rollout.foresee import foresee
+    from teraferry.installer.rollout.runs import installed_version_of
+
+    strategy, site = wiring.open_site(place, kit, console)
+    bundle = wiring.verify_kit(place, kit, console, whole=False)
+    journal = place.journal()
+    made = tiers.make_plan(strategy.tier, bundle, site, journal.replay())
+    keys = guard_keys(site, made, place, console, journal=journal)
+    installed = installed_version_of(journal.replay())
+    seen = foresee(
+        bundle,
+        made,
+        outlook=tiers.make_outlook(site, made, bundle, console, keys=keys),
+        registry=wiring.make_registry(site),
+        compliance=gates.make_compliance(site),
+        state=place.state,
+        installed=installed,
+    )
+    return {"tier": strategy.tier, "strategy": strategy.kind.value, **seen}
+
+
+@command("install", help="Verify, load and roll out KIT; after an interruption it goes on. Example: install KIT --yes")
+@KIT
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--check-registry", is_flag=True, help="Read every blob back from the registry and compare its digest.")
+@click.option("--foreground", is_flag=True, help="Do it in this process, which ends with this terminal.")
+@click.option("--instead-of", metavar="HOLDER", default="", help="Take over a lost machine's locks on the nodes.")
+@click.option("--wait", metavar="TIME", default="0s", help="Wait so long (30m, 4h) for a compliance lock to go.")
+def install(place: Place, console: CommandConsole, kit: Path, *, foreground: bool, **options: Any) -> Result:
+    if executor.executor_folder() is None:
+        _require_answerable("install", yes=options["yes"])
+        if not foreground:
+            return executor.run_apart(place, console)
+    return _install_here(place, console, kit, **options)
+
+
+def _install_here(
+    place: Place, console: CommandConsole, kit: Path, *, yes: bool, check_registry: bool, wait: str, instead_of: str
+) -> Result:
+    from teraferry.installer import install as service
+    from teraferry.installer.cli_key_wiring import guard_keys
+    from teraferry.installer.trust.accepted import accept_release
+    from teraferry.installer.verify import require_blobs
+
+    stop_requested = executor.stop_requests()
+    strategy, site = wiring.open_site(place, kit, console)
+    compliance = gates.require_compliance(gates.make_compliance(site), wait, console, stop_requested=stop_requested)
+    with wiring.locked_site(place):
+        bundle = wiring.verify_or_hand_over(place, kit, console)
+        journal = place.journal()
+        made = tiers.make_plan(strategy.tier, bundle, site, journal.replay())
+        require_blobs(bundle, (target.digest for target in made.targets))
+        keys = guard_keys(site, made, place, console, journal=journal)
+        parts = service.InstallParts(
+            journal=journal,
+            registry=wiring.make_registry(site),
+            rollout=tiers.make_rollout(site, made, bundle, console, keys=keys, stop_requested=stop_requested),
+            lock=wiring.make_lock(site, place, instead_of=instead_of),
+            instead_of=instead_of,
+            clock=now_utc,
+            progress=console,
+            jobs=wiring.LOAD_CONNECTIONS,
+            check_registry=check_registry,
+            accept_trust=lambda: accept_release(bundle.release, store=place.store(), journal=journal, now=now_utc()),
+            confirm=lambda shown: _confirm(shown, console, yes=yes),
+            require_compliance=compliance,
+            require_not_stopped=gates.require_not_stopped(stop_requested, changed=False),
+        )
+        report = service.install(bundle, made, parts)
+        wiring.forget_old_programs()
+    return {**release_fields(bundle), "tier": strategy.tier, **_report_fields(report)}
+
+
+@command(
+    "rollback",
+    help="Tier 2: take an interrupted install back, merge writes that waited, or cut over to the release before. "
+    "Example: rollback --yes",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--foreground", is_flag=True, help="Do it in this process, which ends with this terminal.")
+@click.option("--instead-of", metavar="HOLDER", default="", help="Take over a lost machine's locks on the nodes.")
+def rollback(place: Place, console: CommandConsole, *, yes: bool, foreground: bool, instead_of: str) -> Result:
+    if executor.executor_folder() is None:
+        _require_answerable("rollback", yes=yes)
+        if not foreground:
+            return executor.run_apart(place, console)
+    from teraferry.installer.cli_blue_green import make_rollback
+    from teraferry.installer.rollback import roll_back
+
+    stop_requested = executor.stop_requests()
+    strategy, site = wiring.open_site(place, None, console)
+    tiers.require_blue_green(strategy.tier, "rollback")
+    with wiring.locked_site(place):
+        parts = make_rollback(
+            site,
+            place,
+            console,
+            lock=wiring.make_lock(site, place, instead_of=instead_of),
+            confirm=lambda question: _agree("rollback", question, console, yes=yes),
+            stop_requested=stop_requested,
+        )
+        done = roll_back(parts)
+    return {"tier": strategy.tier, **done, "journal_head": head_of(parts.journal.replay())}
+
+
+@command("load", help="Verify KIT and load its images into the local registry. Example: load /media/stick/KIT")
+@KIT
+@click.option("--check-registry", is_flag=True, help="Read every blob back from the registry and compare its digest.")
+def load(place: Place, console: CommandConsole, kit: Path, *, check_registry: bool) -> Result:
+    from teraferry.installer import load as service
+    from teraferry.installer.trust.accepted import accept_release
+
+    _, site = wiring.open_site(place, kit, console)
+    with wiring.locked_site(place):
+        bundle = wiring.verify_or_hand_over(place, kit, console)
+        journal = place.journal()
+        report = service.load(
+            bundle,
+            wiring.make_registry(site),
+            journal=journal,
+            clock=now_utc,
+            accept_trust=lambda: accept_release(bundle.release, store=place.store(), journal=journal, now=now_utc()),
+            jobs=wiring.LOAD_CONNECTIONS,
+            progress=console,
+            check_registry=check_registry,
+        )
+    return {
+        "product": bundle.release.bundle.product,
+        "version": bundle.release.bundle.version,
+        "loaded_bytes": report.loaded_bytes,
+        "skipped_bytes": report.skipped_bytes,
+        "tags": list(report.tags),
+    }
+
+
+def release_fields(bundle: VerifiedBundle) -> dict[str, object]:
+    signed = bundle.release.bundle
+    return {
+        "product": signed.product,
+        "version": signed.version,
+        "signers": list(bundle.release.signers),
+        "chunks": len(bundle.reader.index.chunks),
+        "sha256": signed.digest.removeprefix("sha256:"),
+    }
+
+
+def _report_fields(report: InstallReport) -> dict[str, object]:
+    return {
+        "nodes": list(report.nodes),
+        "loaded_bytes": report.load.loaded_bytes,
+        "skipped_bytes": report.load.skipped_bytes,
+        "journal_head": report.journal_head,
+        "resumed": report.resumed,
+    }
+
+
+def _require_answerable(what: str, *, yes: bool) -> None:
+    # Asked before the long work, not after it.
+    if not yes and not sys.stdin.isatty():
+        look = "plan KIT" if what == "install" else "status"
+        raise UsageError(
+            "confirmation-needed",
+            f"{what}: no terminal to ask on, expected --yes",
+            hint=f"Look at `teraferry-installer {look}`, then type: teraferry-installer "
+            + ("install KIT --yes" if what == "install" else f"{what} --yes"),
+        )
+
+
+def _confirm(shown: Plan, console: CommandConsole, *, yes: bool) -> None:
+    _agree("install", f"Roll out over {len(shown.nodes)} nodes ({', '.join(shown.nodes)})?", console, yes=yes)
+
+
+def _agree(what: str, question: str, console: CommandConsole, *, yes: bool) -> None:
+    if not yes and not executor.confirm(console, question):
+        look = "plan KIT" if what == "install" else "status"
+        raise RefusedError(
+            "stopped-by-operator",
+            f"{what}: answered no, expected yes",
+            hint=f"Nothing was changed. Look at `teraferry-installer {look}`, then type the same command again.",
+            exit_status=43,
+        )

@@ -1,0 +1,403 @@
+"""What goes wrong around a cutover, on blue and green in memory: who is served meanwhile, and what is lost. Nothing is.
+
+The same world as in ``test_blue_green_killed``: its clients write at every touch, and what they were promised is
+looked for at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from teraferry.bundles.errors import TeraFerryError
+from teraferry.installer.rollout.blue_green_journal import LAPSED, PENDING, pending_of
+from teraferry.installer.rollout.blue_green_plan import MONITOR, SWITCH
+from teraferry.installer.status import status_of
+from tests.fakes.pair_run import PairSite
+from tests.fakes.pair_world import CHECKS
+from tests.fakes.rollout_run import Kit
+from tests.fakes.rollout_site import OLD, Killed, Life
+
+AFTER_CUTOVER = "hold green: after"
+
+
+def refusal(site: PairSite, life: Life | None = None, *, kit: Kit | None = None) -> TeraFerryError:
+    with pytest.raises(TeraFerryError) as caught:
+        site.install(life, kit=kit)
+    return caught.value
+
+
+def at(site: PairSite, touch: str, act: Callable[[], object], *, times: int = 1) -> None:
+    """Have ``act`` happen in the world at the n-th ``touch``."""
+    seen = iter(range(1, 1000))
+
+    def happen() -> None:
+        if next(seen) == times:
+            act()
+
+    site.world.at = {**site.world.at, touch: happen}
+
+
+def serves_blue(site: PairSite) -> bool:
+    return site.problems(standing="blue", digest=OLD) == []
+
+
+# ---- the compliance lock
+
+
+def test_hold_that_runs_at_the_start_postpones_and_changes_nothing(kit: Kit) -> None:
+    site = PairSite(kit)
+    site.world.hold_running = True
+
+    error = refusal(site)
+
+    assert (error.exit_status, error.reference) == (41, "compliance-lock")
+    assert site.written() == b""
+    assert [program.starts for program in site.world.programs.values()] == [0] * 4
+
+
+@pytest.mark.parametrize("probe", ["runs", "silent"])
+def test_hold_that_begins_between_check_and_cutover_is_caught(kit: Kit, probe: str) -> None:
+    site = PairSite(kit)
+    if probe == "runs":
+        at(site, "sync blue: after", lambda: setattr(site.world, "hold_running", True))
+    else:
+        at(site, "sync blue: after", lambda: setattr(site.world, "probe_answers", False))
+
+    error = refusal(site)
+
+    assert error.exit_status == 41
+    assert site.world.switch.calls == []
+    assert site.world.switch.observe().active == "blue"
+    assert status_of(site.entries()).next.startswith("teraferry-installer install")
+
+
+def test_install_goes_on_once_the_hold_is_over(kit: Kit) -> None:
+    site = PairSite(kit)
+    at(site, "sync blue: after", lambda: setattr(site.world, "hold_running", True))
+    refusal(site)
+    site.world.hold_running, site.world.at = False, {}
+
+    site.install()
+
+    assert site.problems() == []
+    assert [program.starts for node, program in site.world.programs.items() if node.startswith("green")] == [1, 1]
+
+
+# ---- before the cutover nobody notices
+
+
+@pytest.mark.parametrize("fault", ["start_fails", "never_comes_back"])
+def test_green_node_that_does_not_come_up_leaves_blue_serving(kit: Kit, fault: str) -> None:
+    site = PairSite(kit)
+    getattr(site.world.programs["green-2"], fault).add(kit.program.digest)
+
+    error = refusal(site)
+
+    assert (error.exit_status, error.reference) == (50, "standby-failed")
+    assert SWITCH not in str(site.events())
+    assert serves_blue(site)
+
+
+def test_smoke_test_that_fails_keeps_everybody_on_blue(kit: Kit) -> None:
+    site = PairSite(kit)
+    site.world.smoke = "broken"
+
+    error = refusal(site)
+
+    assert (error.exit_status, error.facts["cause"]) == (50, "smoke-failed")
+    assert site.world.switch.calls == []
+    assert serves_blue(site)
+
+
+def test_health_that_would_not_answer_is_found_out_before_the_cutover(kit: Kit) -> None:
+    site = PairSite(kit)
+    site.world.health["green"] = "silent"
+
+    error = refusal(site)
+
+    assert (error.exit_status, error.facts["cause"]) == (50, "monitor-inconclusive")
+    assert site.world.switch.calls == []
+
+
+def test_key_lost_in_green_stops_before_the_cutover(kit: Kit) -> None:
+    site = PairSite(kit, has_key=True)
+    at(site, "start green-1: after", lambda: setattr(site.key, "is_there", False))
+
+    error = refusal(site)
+
+    assert (error.exit_status, error.reference) == (61, "key-continuity-lost")
+    assert site.world.switch.calls == []
+    assert site.world.programs["green-2"].starts == 0
+    assert refusal(site).exit_status == 61
+
+
+def test_key_lost_while_writes_are_brought_level_stops_before_the_cutover(kit: Kit) -> None:
+    site = PairSite(kit, has_key=True)
+    at(site, "sync blue: after", lambda: setattr(site.key, "is_there", False))
+
+    assert refusal(site).exit_status == 61
+    assert site.world.switch.calls == []
+
+
+# ---- the window
+
+
+@pytest.mark.parametrize("fault", ["error", "slow", "silent"])
+@pytest.mark.parametrize("check", range(2, CHECKS + 2))
+def test_any_check_that_is_not_passed_sends_everybody_back_at_once(kit: Kit, fault: str, check: int) -> None:
+    site = PairSite(kit)
+    at(site, "health green", lambda: site.world.health.update(green=fault), times=check)
+    life = Life()
+
+    error = refusal(site, life)
+
+    assert (error.exit_status, error.reference) == (50, "rolled-back")
+    assert error.facts["cause"] == ("monitor-inconclusive" if fault == "silent" else "unstable")
+    assert (error.facts["pending"], error.facts["pending_known"]) == (0, True)
+    # Let go before anything is written down.
+    failed = life.touches.index(f"journal failed {MONITOR}: before")
+    assert "release: after" in life.touches[life.touches.index(AFTER_CUTOVER) : failed]
+    assert serves_blue(site)
+
+
+def test_renewal_that_came_too_late_is_a_rollback(kit: Kit) -> None:
+    site = PairSite(kit)
+    at(site, "health green", lambda: site.world.sleep(11), times=3)
+
+    error = refusal(site)
+
+    assert (error.exit_status, error.facts["cause"]) == (50, "hold-lapsed")
+    assert serves_blue(site)
+
+
+def test_executor_killed_after_the_cutover_is_said_by_the_next_install(kit: Kit) -> None:
+    site = PairSite(kit)
+    with pytest.raises(Killed):
+        site.install(Life(at=("renew: after", 2)))
+    assert site.world.switch.observe().active == "green"
+    site.world.sleep(11)
+    assert site.world.switch.observe().active == "blue"
+    assert status_of(site.entries()).state == "cut over, not committed"
+
+    site.install()
+
+    assert LAPSED in site.events()
+    assert site.problems() == []
+
+
+def test_reboot_of_the_gateway_inside_the_window_brings_blue(kit: Kit) -> None:
+    site = PairSite(kit)
+    at(site, "health green", site.world.switch.reboot, times=3)
+
+    assert refusal(site).exit_status == 50
+    assert serves_blue(site)
+
+
+def test_traffic_moved_by_hand_is_refused(kit: Kit) -> None:
+    site = PairSite(kit)
+    site.world.switch.commit("green")
+
+    error = refusal(site)
+
+    assert (error.exit_status, error.reference) == (40, "switch-stands-elsewhere")
+    assert [program.starts for program in site.world.programs.values()] == [0] * 4
+
+
+def test_switch_that_is_silent_after_the_cutover_needs_an_operator_and_goes_on_later(kit: Kit) -> None:
+    site = PairSite(kit)
+    at(site, AFTER_CUTOVER, lambda: setattr(site.world.switch, "answers", False))
+
+    error = refusal(site)
+
+    assert (error.exit_status, error.reference) == (62, "switch-back-unproven")
+    site.world.switch.answers, site.world.at = True, {}
+    assert refusal(site).exit_status == 50
+    assert serves_blue(site)
+
+
+# ---- writes
+
+
+def test_living_green_drains_everything_back(kit: Kit) -> None:
+    site = PairSite(kit)
+    site.world.replicates = False
+    at(site, "health green", lambda: site.world.health.update(green="error"), times=4)
+
+    error = refusal(site)
+
+    assert site.world.stores["green"].log
+    assert site.world.lacking("green") == []
+    assert "came home" in error.message
+
+
+def test_dead_green_has_its_pending_writes_counted_and_named(kit: Kit) -> None:
+    site = PairSite(kit)
+    site.world.replicates = False
+    at(site, "health green", lambda: site.world.kill("green"), times=4)
+
+    error = refusal(site)
+
+    truth = site.world.lacking("green")
+    assert truth
+    assert (error.exit_status, error.facts["pending"], error.facts["pending_names"]) == (50, len(truth), truth)
+    assert "pending recovery" in error.message
+    assert site.world.switch.observe().active == "blue"
+    seen = status_of(site.entries())
+    assert (seen.state, seen.next.startswith("teraferry-installer rollback")) == ("pending recovery", True)
+
+
+def test_dead_green_that_nobody_can_ask_is_never_called_nothing(kit: Kit) -> None:
+    site = PairSite(kit)
+    site.world.stores["green"].promised = False
+    at(site, "health green", lambda: site.world.kill("green"), times=4)
+
+    error = refusal(site)
+
+    assert (error.facts["pending"], error.facts["pending_known"]) == (None, False)
+    assert "cannot be told" in error.message
+    pending = pending_of(site.entries())
+    assert pending is not None and pending.count is None
+
+
+def test_next_install_does_not_touch_a_green_whose_disks_hold_pending_writes(kit: Kit) -> None:
+    site = PairSite(kit)
+    site.world.replicates = False
+    at(site, "health green", lambda: site.world.kill("green"), times=4)
+    refusal(site)
+    site.world.at = {}
+    starts = site.world.programs["green-1"].starts
+
+    error = refusal(site)
+
+    assert (error.exit_status, error.reference) == (40, "pending-recovery")
+    assert site.world.programs["green-1"].starts == starts
+
+
+def test_green_that_is_back_while_the_rollback_goes_on_drains_after_all(kit: Kit) -> None:
+    site = PairSite(kit)
+    site.world.replicates = False
+    at(site, "health green", lambda: site.world.kill("green"), times=4)
+    with pytest.raises(Killed):
+        site.install(Life(at=(f"journal {PENDING}: after", 1)))
+    site.world.revive("green")
+
+    error = refusal(site)
+
+    assert error.facts["pending"] == 0
+    assert pending_of(site.entries()) is None
+    assert serves_blue(site)
+
+
+def test_write_on_both_sides_is_not_committed_and_both_are_kept(kit: Kit) -> None:
+    site = PairSite(kit)
+
+    def clash() -> None:
+        site.world.write("blue", "same")
+        site.world.write("green", "same")
+
+    at(site, "health green", clash, times=3)
+
+    error = refusal(site)
+
+    assert (error.exit_status, error.facts["cause"], error.facts["conflicts"]) == (50, "write-conflict", ["same"])
+    assert serves_blue(site)
+    again = refusal(site)
+    assert (again.exit_status, again.reference) == (40, "write-conflict")
+    site.world.resolved.add("same")
+    site.world.at = {}
+    site.install()
+    assert site.problems() == []
+
+
+# ---- one writer
+
+
+def test_one_writer_is_promoted_with_writes_held_after_the_window(kit: Kit) -> None:
+    site = PairSite(kit, writers="one")
+    life = Life()
+
+    site.install(life)
+
+    held = life.touches.index("hold writes: after")
+    assert (
+        life.touches.index("promote green: after")
+        > held
+        > len(life.touches) - 1 - life.touches[::-1].index("health green")
+    )
+    assert site.world.primary == "green"
+    assert site.problems() == []
+
+
+@pytest.mark.parametrize("touch", ["hold writes: after", "sync blue: marker written", "promote green: before"])
+def test_one_writer_whose_standby_dies_on_the_way_stays_where_it_was(kit: Kit, touch: str) -> None:
+    site = PairSite(kit, writers="one")
+    at(site, touch, lambda: site.world.kill("green"), times=2 if touch.startswith("sync") else 1)
+
+    error = refusal(site)
+
+    assert error.exit_status == 50
+    assert (site.world.primary, site.world.held_until) == ("blue", None)
+    assert site.world.switch.observe().active == "blue"
+    assert site.world.violations == []
+
+
+# ---- the next release, and the one after that
+
+
+def test_next_release_goes_to_the_cluster_that_does_not_stand(kit: Kit, later_kit: Kit) -> None:
+    site = PairSite(kit)
+    site.install()
+
+    site.install(kit=later_kit)
+
+    assert site.problems(standing="blue", digest=later_kit.program.digest) == []
+    assert site.world.programs["green-1"].running == kit.program.digest
+
+
+def test_same_release_again_touches_nothing(kit: Kit) -> None:
+    site = PairSite(kit)
+    site.install()
+    calls, life = list(site.world.switch.calls), Life()
+
+    site.install(life)
+
+    assert site.world.switch.calls == calls
+    assert not [what for what in life.touches if what.startswith(("stop", "start", "select ", "stage "))]
+    assert site.problems() == []
+
+
+def test_other_release_waits_for_an_install_that_was_interrupted_in_its_window(kit: Kit, later_kit: Kit) -> None:
+    site = PairSite(kit)
+    site.killed_at("renew: after", times=2)
+    written = site.written()
+
+    error = refusal(site, kit=later_kit)
+
+    assert (error.exit_status, error.reference) == (40, "other-install-in-window")
+    assert site.written() == written
+
+
+def test_stop_before_the_cutover_halts_and_goes_on_later(kit: Kit) -> None:
+    site = PairSite(kit)
+    whole = Life()
+    PairSite(kit).install(whole)
+    with pytest.raises(TeraFerryError) as caught:
+        site.install(stop_after=whole.touches.index("start green-2: before"))
+    assert caught.value.exit_status == 43
+    assert site.world.switch.calls == []
+
+    site.install()
+
+    assert site.problems() == []
+
+
+def test_stop_after_the_cutover_sees_the_window_to_its_end(kit: Kit) -> None:
+    site = PairSite(kit)
+    whole = Life()
+    PairSite(kit).install(whole)
+
+    site.install(stop_after=whole.touches.index(AFTER_CUTOVER))
+
+    assert site.problems() == []

@@ -1,0 +1,99 @@
+"""A blue-green install is killed at every touch of its site, and typed again: it goes on, or it went back rightly.
+
+Ends well means: traffic is on one side and a reboot brings the same; its nodes run the signed digest; every
+acknowledged write is there; nothing was cut over with a hold running, restarted while it served or committed before it
+was well for the whole window; every step of a run has exactly one "done"; the chain holds.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from teraferry.bundles.errors import TeraFerryError
+from tests.fakes.pair_run import PairSite
+from tests.fakes.rollout_run import Kit
+from tests.fakes.rollout_site import OLD, Life
+
+READS = ("switch observe", "running", "selected", "staged", "has_blob", "get_manifest", "require_ready", "confirm")
+AFTER_CUTOVER = "hold green: after"
+
+
+def kill_points(touches: list[str]) -> list[int]:
+    """Return the touches at which to die, from 1: one for each state that a kill can leave the site in."""
+    return [
+        n for n, what in enumerate(touches, start=1) if not what.startswith(READS) and not what.endswith(": before")
+    ]
+
+
+def make(kit: Kit, **more: object) -> PairSite:
+    return PairSite(kit, has_key=True, **more)  # type: ignore[arg-type]
+
+
+def touches_of(site: PairSite) -> list[str]:
+    life = Life()
+    site.install(life)
+    assert site.problems() == []
+    return life.touches
+
+
+@pytest.mark.parametrize("writers", ["two", "one"])
+def test_kill_points_are_every_effect_of_an_install(kit: Kit, writers: str) -> None:
+    touches = touches_of(make(kit, writers=writers))
+    tried = {touches[number - 1] for number in kill_points(touches)}
+
+    effects = ["set_up", "stop green-1", "select green-2", "start green-2", "hold green", "renew", "commit green"]
+    effects += ["journal run-started", "journal intent switch_virtual_ip", "journal done monitor_stability"]
+    effects += ["sync blue"] + (["hold writes", "promote green", "release writes"] if writers == "one" else [])
+    assert {f"{effect}: after" for effect in effects} <= tried
+    assert "journal intent commit_switch: torn" in tried
+
+
+@pytest.mark.parametrize("between_seconds", [0.0, 60.0], ids=["at-once", "later"])
+@pytest.mark.parametrize("has_dead_man", [True, False], ids=["dead-man", "no-dead-man"])
+@pytest.mark.parametrize("writers", ["two", "one"])
+def test_install_killed_anywhere_ends_well_when_typed_again(
+    kit: Kit, writers: str, has_dead_man: bool, between_seconds: float
+) -> None:
+    failures = {}
+    touches = touches_of(make(kit, writers=writers, has_dead_man=has_dead_man))
+    for kill_at in kill_points(touches):
+        site = make(kit, writers=writers, has_dead_man=has_dead_man)
+        site.killed(kill_at)
+        site.between_seconds = between_seconds
+        try:
+            site.install()
+            problems = site.problems()
+        except TeraFerryError as error:
+            problems = [f"{error.exit_status} {error.reference}: {error.message}"]
+        if problems:
+            failures[f"{kill_at} {touches[kill_at - 1]}"] = problems
+
+    assert failures == {}
+
+
+@pytest.mark.parametrize("fault", ["error", "silent"])
+@pytest.mark.parametrize("writers", ["two", "one"])
+def test_way_back_killed_anywhere_ends_on_blue(kit: Kit, writers: str, fault: str) -> None:
+    def broken() -> PairSite:
+        site = make(kit, writers=writers)
+        site.world.at = {AFTER_CUTOVER: lambda: site.world.health.update(green=fault)}
+        return site
+
+    life = Life()
+    with pytest.raises(TeraFerryError) as caught:
+        broken().install(life)
+    assert caught.value.exit_status == 50
+    first = life.touches.index(AFTER_CUTOVER)
+    failures = {}
+    for kill_at in [number for number in kill_points(life.touches) if number > first]:
+        site, status = broken(), 0
+        site.killed(kill_at)
+        try:
+            site.install()
+        except TeraFerryError as error:
+            status = error.exit_status
+        problems = site.problems(standing="blue", digest=OLD)
+        if status != 50 or problems:
+            failures[f"{kill_at} {life.touches[kill_at - 1]}"] = [status, *problems]
+
+    assert failures == {}

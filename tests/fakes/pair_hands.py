@@ -1,0 +1,246 @@
+"""The ports of one process of the installer to a ``PairWorld``, which can be killed at any touch of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from teraferry.bundles.digest import Buffer, Digest, digest_of
+from teraferry.bundles.errors import RefusedError
+from teraferry.installer.blue_green_ports import HealthAnswer, ReplicationObservation, TrafficObservation
+from teraferry.installer.rollout.conditions import CannotAnswerError
+from tests.fakes.pair_world import CHECKS, PairWorld, cluster_of
+from tests.fakes.rollout_site import Hands, Life, refused
+
+
+class PairHands(Hands[PairWorld]):
+    """What every port has; at every touch the clients write, and what is due happens."""
+
+    def reach(self, what: str) -> None:
+        super().reach(what)
+        self.world.clients()
+
+
+class PairSwitch(PairHands):
+    """``TrafficSwitch``: the fake one, and what must be true before it is told something."""
+
+    @property
+    def has_dead_man(self) -> bool:
+        return self.world.switch.has_dead_man
+
+    def set_up(self, standing: str) -> None:
+        self.reach("set_up: before")
+        self.world.switch.set_up(standing)
+        self.reach("set_up: after")
+
+    def observe(self) -> TrafficObservation:
+        self.reach("switch observe")
+        return self.world.switch.observe()
+
+    def hold(self, cluster: str, *, seconds: float) -> None:
+        self.reach(f"hold {cluster}: before")
+        if not self.world.looked_open:
+            self.world.unsafe(f"cutover to {cluster} without an open compliance lock")
+        self.world.checks_held = 0
+        self.world.switch.hold(cluster, seconds=seconds)
+        self.reach(f"hold {cluster}: after")
+
+    def renew(self, *, seconds: float) -> None:
+        self.reach("renew: before")
+        self.world.switch.renew(seconds=seconds)
+        self.reach("renew: after")
+
+    def release(self) -> None:
+        self.reach("release: before")
+        self.world.switch.release()
+        self.reach("release: after")
+
+    def commit(self, cluster: str) -> None:
+        self.reach(f"commit {cluster}: before")
+        if self.world.switch.observe().standing != cluster and self.world.checks_held < CHECKS:
+            self.world.unsafe(f"commit of {cluster} after {self.world.checks_held} good checks")
+        self.world.switch.commit(cluster)
+        self.reach(f"commit {cluster}: after")
+
+    def established(self, cluster: str) -> int | None:
+        self.reach("established")
+        return self.world.switch.established(cluster)
+
+
+class PairReplicator(PairHands):
+    """``Replicator`` and ``Promotion``."""
+
+    @property
+    def writers(self) -> str:
+        return self.world.writers
+
+    def start(self) -> None:
+        self.reach("replicator start: before")
+        self.reach("replicator start: after")
+
+    def observe(self, source: str) -> ReplicationObservation:
+        self.reach("replicator observe")
+        store = self.world.stores[source]
+        return ReplicationObservation(store.copied, store.copied, 0, 0)
+
+    def sync_state(self, source: str, *, marker: str, stalled_after_seconds: float) -> None:
+        self.reach(f"sync {source}: before")
+        world = self.world
+        if not all(store.alive for store in world.stores.values()):
+            raise refused("replication-stalled", f"replication out of {source}")
+        world.markers[marker] = {side: len(store.log) for side, store in world.stores.items()}
+        self.reach(f"sync {source}: marker written")
+        if not all(store.alive for store in world.stores.values()):
+            raise refused("replication-stalled", f"replication out of {source}")
+        world.copy(source)
+        world.level = len(world.stores[world.primary].log)
+        self.reach(f"sync {source}: after")
+
+    def pending(self, source: str) -> Sequence[str] | None:
+        self.reach(f"pending {source}")
+        store = self.world.stores[source]
+        return self.world.lacking(source) if store.alive or store.promised else None
+
+    def conflicts(self, *, marker: str) -> Sequence[str]:
+        self.reach("conflicts")
+        if self.world.writers == "one":
+            return ()
+        if marker not in self.world.markers:
+            raise refused("replication-cannot-tell", f"marker {marker}")
+        return self.world.clashes(marker)
+
+    def primary(self) -> str:
+        self.reach("primary")
+        return self.world.primary
+
+    def hold_writes(self, *, seconds: float) -> None:
+        self.reach("hold writes: before")
+        self.world.held_until = self.world.seconds + seconds
+        self.reach("hold writes: after")
+
+    def promote(self, cluster: str) -> None:
+        self.reach(f"promote {cluster}: before")
+        world = self.world
+        if world.primary == cluster:
+            return
+        if world.held_until is None:
+            raise refused("write-hold-lapsed", "promotion")
+        if not world.stores[cluster].alive:
+            raise refused("promotion-failed", cluster)
+        if world.level < len(world.stores[world.primary].log):
+            world.unsafe(f"promotion of {cluster} left writes behind")
+        world.stores[cluster].log = list(world.stores[world.primary].log)
+        world.primary = cluster
+        self.reach(f"promote {cluster}: after")
+
+    def release_writes(self) -> None:
+        self.reach("release writes: before")
+        self.world.let_writes_go()
+        self.reach("release writes: after")
+
+
+class PairHealth(PairHands):
+    """``HealthProbe``."""
+
+    def ask(self, cluster: str) -> HealthAnswer:
+        self.reach(f"health {cluster}")
+        how = self.world.health[cluster]
+        if how == "silent":
+            raise CannotAnswerError(f"{cluster}: no answer")
+        self.world.checks_held += how == "ok"
+        return HealthAnswer(503 if how == "error" else 200, 9000.0 if how == "slow" else 3.0, b"{}")
+
+
+class PairProbe(PairHands):
+    """``ComplianceProbe`` of a legal hold."""
+
+    @property
+    def name(self) -> str:
+        return "legal_hold"
+
+    def ask(self) -> bytes:
+        self.reach("compliance")
+        self.world.looked_open = False
+        if not self.world.probe_answers:
+            raise CannotAnswerError("no answer")
+        self.world.looked_open = not self.world.hold_running
+        return json.dumps({"active_holds": int(self.world.hold_running)}).encode()
+
+
+class PairSmoke(PairHands):
+    """``Probe`` of a smoke test on one node."""
+
+    def __init__(self, world: PairWorld, life: Life, node: str) -> None:
+        super().__init__(world, life)
+        self.name = node
+
+    def ask(self, *, timeout_seconds: float) -> bytes:
+        self.reach(f"smoke {self.name}")
+        return json.dumps({"status": self.world.smoke}).encode()
+
+
+class PairWorkload(PairHands):
+    """``Workload`` of one node; to restart one that serves is what a blue-green rollout never does."""
+
+    def __init__(self, world: PairWorld, life: Life, node: str) -> None:
+        super().__init__(world, life)
+        self._node = node
+        self._program = world.programs[node]
+
+    def staged(self, digest: Digest) -> bool:
+        self.reach(f"staged {self._node}")
+        return digest in self._program.files
+
+    def stage(self, pieces: Iterable[Buffer], digest: Digest, *, mode: int) -> None:
+        self.reach(f"stage {self._node}: before")
+        if digest_of(b"".join(bytes(piece) for piece in pieces)) != digest:
+            raise refused("upload-damaged", f"program of {self._node}")
+        self._program.files.add(digest)
+        self.reach(f"stage {self._node}: after")
+
+    def selected(self) -> Digest | None:
+        self.reach(f"selected {self._node}")
+        return self._program.selected
+
+    def select(self, digest: Digest) -> None:
+        self.reach(f"select {self._node}: before")
+        if digest not in self._program.files:
+            raise refused("not-staged", f"program of {self._node}")
+        self._program.selected = digest
+        self.reach(f"select {self._node}: after")
+
+    def running(self) -> frozenset[Digest]:
+        self.reach(f"running {self._node}")
+        return frozenset({self._program.running} if self._program.running else ())
+
+    def stop(self) -> None:
+        self.reach(f"stop {self._node}: before")
+        if self.world.is_served_by(cluster_of(self._node)):
+            self.world.unsafe(f"{self._node} stopped while its cluster serves")
+        self._program.running = None
+        self.reach(f"stop {self._node}: after")
+
+    def start(self) -> None:
+        self.reach(f"start {self._node}: before")
+        program = self._program
+        if program.running is None:
+            program.starts += 1
+            if program.selected in program.start_fails:
+                raise RefusedError("node-command-failed", f"start of {self._node}: failed", hint="See its log.")
+            if program.selected not in program.never_comes_back and self.world.stores[cluster_of(self._node)].alive:
+                program.running = program.selected
+        self.reach(f"start {self._node}: after")
+
+
+class PairLock(PairHands):
+    """``Lock`` over every node."""
+
+    def acquire(self) -> None:
+        self.reach("lock: before")
+        self.world.locked = True
+        self.reach("lock: after")
+
+    def release(self) -> None:
+        self.reach("unlock: before")
+        self.world.locked = False
+        self.reach("unlock: after")
