@@ -11,7 +11,7 @@ from teraferry.bundles.errors import UsageError
 from teraferry.bundles.system.clock import now_utc
 from teraferry.bundles.system.console import CommandConsole, run_program
 from teraferry.installer import cli_executor as executor
-from teraferry.installer import cli_keys, cli_rollout
+from teraferry.installer import cli_keys, cli_report, cli_rollout
 from teraferry.installer import cli_wiring as wiring
 from teraferry.installer.adapters.lock import site_lock
 from teraferry.installer.cli_command import Result, command, main_group
@@ -19,7 +19,7 @@ from teraferry.installer.cli_rollout import KIT, release_fields
 from teraferry.installer.cli_wiring import Place
 from teraferry.installer.rollout.journal import head_of
 
-__all__ = ["cli_keys", "cli_rollout", "main", "main_group"]  # importing the first two makes their commands
+__all__ = ["cli_keys", "cli_report", "cli_rollout", "main", "main_group"]  # importing the first three makes their commands
 
 PROGRAM = "teraferry-installer"
 

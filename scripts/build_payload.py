@@ -110,6 +110,7 @@ def freeze(built: datetime) -> Path:
     options = ["--noconfirm", "--log-level", "WARN", "--onedir", "--strip", "--name", EXECUTABLE_NAME]
     options += ["--distpath", str(work / "dist"), "--workpath", str(work), "--specpath", str(work)]
     options += ["--paths", str(REPOSITORY), "--add-data", f"{date_file}:teraferry/installer/program"]
+    options += ["--add-data", f"{REPOSITORY / 'installer/report/templates'}:teraferry/installer/report/templates"]
     for module in UNUSED:
         options += ["--exclude-module", module]
     call(str(ENVIRONMENT / "bin" / "pyinstaller"), *options, str(ENTRY))

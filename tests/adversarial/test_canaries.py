@@ -218,6 +218,7 @@ def load_with_a_password(ground: Ground) -> None:
         ("trust", "pin", root, "--fingerprint", shown),
         ("load", ground.kit),
         ("journal", "show"),
+        ("report", "-o", ground.work / "report.html"),
         ("doctor",),
     ):
         answer = ground.admin.type(*words)

@@ -9,6 +9,7 @@ is in one, nor in what was printed, nor in the state folder.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -119,6 +120,7 @@ def test_rollout_stops_at_the_node_whose_key_is_evicted(
         lost = type_("install", str(there), "--yes", evict_at="drain_node vol-2")
         require_stopped_there(site, lost)
         require_told(type_("status"), type_("install", str(there), "--yes"))
+        require_reported(type_("report", "-o", str(site.state / "report.html")))
         require_brought_back(site, tpms["Company_Key"], type_)
     require_no_secret_anywhere(site, tpms, [*said, *(arguments.decode("latin-1") for arguments in seen)])
 
@@ -153,6 +155,16 @@ def require_told(status: Answer, again: Answer) -> None:
     assert status.result["state"] == "key continuity lost"
     assert "Company_Key on vol-2" in status.result["keys_lost"][0]
     assert (again.status, again.result["key"], again.result["node"]) == (61, "Company_Key", "vol-2")
+
+
+def require_reported(report: Answer) -> None:
+    """The page says which key on which node, and which nodes were never touched."""
+    assert (report.status, report.result["state"]) == (0, "key continuity lost"), report.stderr
+    page = Path(report.result["report"]).read_text()
+    assert "CRITICAL: key continuity lost" in page
+    assert "Company_Key on vol-2" in page
+    outcomes = dict(re.findall(r"<tr><td>([\w-]+)</td><td>[^<]*</td><td>[^<]*</td><td>([^<]*)</td></tr>", page))
+    assert (outcomes["vol-1"], outcomes["vol-2"], outcomes["vol-3"]) == ("done", "failed", "not touched")
 
 
 def require_brought_back(site: LabSite, tpm: LabTpm, type_: Any) -> None:

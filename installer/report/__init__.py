@@ -1,0 +1,1 @@
+"""The report: what happened at a site, for people who were not there."""
