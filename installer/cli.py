@@ -19,7 +19,8 @@ from teraferry.installer.cli_rollout import KIT, release_fields
 from teraferry.installer.cli_wiring import Place
 from teraferry.installer.rollout.journal import head_of
 
-__all__ = ["cli_keys", "cli_report", "cli_rollout", "main", "main_group"]  # importing the first three makes their commands
+# Their commands are made when they are imported.
+__all__ = ["cli_keys", "cli_report", "cli_rollout", "main", "main_group"]
 
 PROGRAM = "teraferry-installer"
 
