@@ -12,6 +12,7 @@ from teraferry.bundles.system.clock import now_utc
 from teraferry.installer import cli_gates as gates
 from teraferry.installer import cli_wiring as wiring
 from teraferry.installer.cli_blue_green import make_health, make_replicator, make_switch
+from teraferry.installer.cli_cluster import make_cluster
 from teraferry.installer.cli_key_wiring import key_probes
 from teraferry.installer.cli_registry import registry_certificate_expiry
 from teraferry.installer.doctor import Advice, Probe, require_all_well, rows_of, run_probes
@@ -203,7 +204,7 @@ def _compliance(asked: tuple[ComplianceProbe, Condition]) -> str:
 def _cluster(site: Site) -> str:
     expected = frozenset(node.address for node in site.nodes_of("volume"))
     safe = site.cluster is not None and site.cluster.mode == "safe"
-    health = judge_health(wiring.make_cluster(site).observe(), expected, single_copies=safe)
+    health = judge_health(make_cluster(site, wiring.make_transport).observe(), expected, single_copies=safe)
     if not health.is_full:
         raise RefusedError(
             "cluster-degraded",

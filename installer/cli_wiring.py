@@ -15,10 +15,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.system.clock import monotonic_seconds, now_utc, sleep_seconds
 from teraferry.installer.adapters.journal.file import FileJournal
 from teraferry.installer.adapters.lock import site_lock
+from teraferry.installer.cli_cluster import make_cluster
 from teraferry.installer.cli_gates import require_not_stopped
 from teraferry.installer.cli_smoke import make_smoke
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from teraferry.bundles.digest import Buffer, Digest
     from teraferry.bundles.progress import Progress
     from teraferry.bundles.system.console import CommandConsole
-    from teraferry.installer.ports import Cluster, Lock, NodeTransport, Registry, Workload
+    from teraferry.installer.ports import Lock, NodeTransport, Registry, Workload
     from teraferry.installer.rollout.key_gate import KeyGate
     from teraferry.installer.rollout.plan import Plan
     from teraferry.installer.rollout.rolling_parts import RollingParts
@@ -226,19 +226,6 @@ def make_lock(site: Site, place: Place, *, instead_of: str) -> Lock:
     return NodeLocks(transports, this_holder(place.state), instead_of=instead_of)
 
 
-def make_cluster(site: Site) -> Cluster:
-    """Return the site's storage cluster; `weed shell` runs on the first master's node."""
-    from teraferry.installer.adapters.cluster.seaweedfs import SeaweedfsCluster
-
-    if site.cluster is None:
-        raise RefusedError(
-            "plan-no-cluster",
-            f"site {site.name}: no [cluster] table, expected one in tier 1",
-            hint="Describe the storage cluster in site.toml under [cluster].",
-        )
-    return SeaweedfsCluster(site.cluster.masters, make_transport(site.master_nodes[0]), site.cluster.weed)
-
-
 def make_workloads(site: Site, plan: Plan) -> dict[tuple[str, str], Workload]:
     """Return (node, path) -> workload for every target of ``plan``."""
     from teraferry.installer.adapters.workload.binary import BinaryWorkload
@@ -266,13 +253,12 @@ def make_rolling(
     """Return the hands of a rolling update of ``site``."""
     from teraferry.installer.rollout.rolling_parts import Patience, RollingParts
 
-    cluster = make_cluster(site)
     nodes = {node.name: node for node in site.nodes}
     table = site.cluster
     if table is None:
         raise ValueError("a site without [cluster] has no rolling update")
     return RollingParts(
-        cluster=cluster,
+        cluster=make_cluster(site, make_transport),
         workloads=make_workloads(site, plan),
         volume_addresses=frozenset(node.address for node in site.nodes_of("volume")),
         pieces=pieces,

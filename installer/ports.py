@@ -36,12 +36,24 @@ class ReplicatedVolume:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """One condition on the whole cluster, and what it answered: of storage that does not tell its shards."""
+
+    condition: str
+    passes: bool
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterObservation:
     """What the storage itself says at one moment."""
 
     nodes: frozenset[str]  # addresses of the volume servers that are in
     stripe_groups: tuple[StripeGroup, ...]
     volumes: tuple[ReplicatedVolume, ...]
+    said: tuple[Said, ...] = ()
+    unknown: frozenset[str] = frozenset()  # addresses of which nobody can tell whether they are in
+    holding: frozenset[str] = frozenset()  # not said to be empty, of storage that does not tell its shards
 
 
 class NodeTransport(Protocol):
@@ -77,6 +89,9 @@ class Cluster(Protocol):
 
     def leave(self, node: str) -> None:
         """Tell the cluster that ``node`` goes away; new requests stop coming. Idempotent."""
+
+    def rejoin(self, node: str) -> None:
+        """Tell the cluster that ``node`` is back, where it must be told. Idempotent; ``observe`` says what it did."""
 
     def rebalance(self, *, home: str = "") -> None:
         """Keep one of each shard; ``observe`` tells when that is so. Idempotent.

@@ -34,6 +34,8 @@ class Health:
     shards_expected: int
     copies_present: int
     copies_expected: int
+    conditions_held: int = 0
+    conditions_expected: int = 0
 
     @property
     def is_full(self) -> bool:
@@ -43,8 +45,9 @@ class Health:
     @property
     def percent(self) -> float:
         """Share of shards and copies that are where they must be; 100.0 only when full."""
-        expected = self.shards_expected + self.copies_expected
-        share = 100.0 * (self.shards_present + self.copies_present) / expected if expected else 100.0
+        expected = self.shards_expected + self.copies_expected + self.conditions_expected
+        present = self.shards_present + self.copies_present + self.conditions_held
+        share = 100.0 * present / expected if expected else 100.0
         return share if self.is_full else min(share, 99.9)
 
     def summary(self) -> str:
@@ -54,6 +57,8 @@ class Health:
         counts = (
             f"{self.shards_present}/{self.shards_expected} shards, {self.copies_present}/{self.copies_expected} copies"
         )
+        if self.conditions_expected:
+            counts = f"{self.conditions_held}/{self.conditions_expected} conditions"
         return f"100 %: {counts}" if self.is_full else f"{self.percent:.1f} %: {shown}{more} ({counts})"
 
 
@@ -90,7 +95,9 @@ def judge_health(
         copies += min(len(volume.holders), volume.copies_wanted)
         wanted += volume.copies_wanted
         reasons += _judge_volume(volume, single_copies=single_copies)
-    return Health(tuple(reasons), present, total, copies, wanted)
+    reasons += [f"{each.condition}: found {each.found}" for each in observation.said if not each.passes]
+    held = sum(each.passes for each in observation.said)
+    return Health(tuple(reasons), present, total, copies, wanted, held, len(observation.said))
 
 
 def baseline_of(observation: ClusterObservation) -> Baseline:

@@ -169,6 +169,7 @@ class _Rolling:
         give_up = self._parts.monotonic_seconds() + START_SECONDS
         while self._parts.monotonic_seconds() < give_up and not self._is_back_on(node, old):
             self._parts.progress.waiting(f"{node} to come back", "it was put back on its old version")
+            self._steps.nodes.tell_back(self._plan.targets_of(node))
             self._parts.sleep_seconds(self._parts.patience.poll_seconds)
 
     def _is_back_on(self, node: str, old: Mapping[tuple[str, str], Digest]) -> bool:
@@ -177,7 +178,7 @@ class _Rolling:
         if not all((node, target.path) in old for target in targets):
             return False
         before = [replace(target, digest=old[node, target.path]) for target in targets]
-        return self._steps.is_selected(before) and self._steps.is_back(before)
+        return self._steps.nodes.is_selected(before) and self._steps.nodes.is_back(before)
 
     def _healthy(self) -> bool:
         try:
@@ -194,7 +195,7 @@ class _Rolling:
     def _is_wrong(self, node: str) -> bool:
         """Tell whether the node came back wrong, or not at all; one that cannot be asked is wrong, too."""
         try:
-            return not self._steps.is_back(self._plan.targets_of(node))
+            return not self._steps.nodes.is_back(self._plan.targets_of(node))
         except TeraFerryError:
             return True
 

@@ -13,11 +13,12 @@ from dataclasses import replace
 
 from teraferry.bundles.digest import Buffer, Digest
 from teraferry.bundles.errors import RefusedError
-from teraferry.installer.ports import ClusterObservation, Workload
+from teraferry.installer.ports import ClusterObservation
 from teraferry.installer.rollout import plan as planning
 from teraferry.installer.rollout.execute import UNDONE, Action, RunRecord
 from teraferry.installer.rollout.gates import Baseline
 from teraferry.installer.rollout.plan import Plan, Step, Target
+from teraferry.installer.rollout.rolling_nodes import NodeView
 from teraferry.installer.rollout.rolling_parts import RollingParts, judge_now, require_full_health, wait_while_moving
 
 START_SECONDS = 120.0
@@ -31,6 +32,7 @@ class RollingSteps:
         self._parts = parts
         self._record = record
         self._baseline = baseline
+        self.nodes = NodeView(parts)
         self._already: dict[str, bool] = {}  # step prefix and node -> it ran the signed version before we came
 
     def actions(self, plan: Plan, *, prefix: str = "") -> list[Action]:
@@ -45,7 +47,7 @@ class RollingSteps:
         """Take back "finished" from nodes that do not run the signed version now: put back by hand, or gone down."""
         for node in plan.nodes:
             last = f"{prefix}{planning.REBALANCE} {node}"
-            if self._record.is_done(last) and not self._runs(plan.targets_of(node)):
+            if self._record.is_done(last) and not self.nodes.runs(plan.targets_of(node)):
                 self._record.note(UNDONE, last, node=node)
 
     def _of_node(self, step: Step, plan: Plan, prefix: str) -> Action:
@@ -70,11 +72,11 @@ class RollingSteps:
         key = f"{prefix}{node}"
         if key not in self._already:
             begun = any(self._record.is_begun(f"{prefix}{kind} {node}") for kind in (planning.DRAIN, planning.PATCH))
-            self._already[key] = not begun and self.is_selected(targets) and self.is_back(targets)
+            self._already[key] = not begun and self.nodes.is_selected(targets) and self.nodes.is_back(targets)
         return self._already[key]
 
     def _stage(self, step: Step, target: Target) -> Action:
-        workload = self._workload(target)
+        workload = self.nodes.workload(target)
 
         def act() -> None:
             self._parts.progress.start(f"stage {target.node}", total_bytes=target.length_bytes, detail=target.file)
@@ -108,8 +110,8 @@ class RollingSteps:
                 self._parts.mode == "quick" and self._record.is_begun(f"{prefix}{planning.DRAIN} {step.node}")
             )
             # A run that was killed here must finish the node in hand: that is what restores redundancy.
-            stopped = begun and not self._serves_old(targets)
-            return stopped or (told_to_leave and targets[0].role == "volume" and not self._is_in(targets))
+            stopped = begun and not self.nodes.serves_old(targets)
+            return stopped or (told_to_leave and targets[0].role == "volume" and self.nodes.is_out(targets))
 
         def confirm() -> Mapping[str, object]:
             if self._record.is_begun(f"{prefix}{planning.DRAIN} {step.node}"):
@@ -129,10 +131,10 @@ class RollingSteps:
         safe = self._parts.mode == "safe"
 
         def is_moot() -> bool:
-            return self._record.is_begun(f"{prefix}{planning.PATCH} {step.node}") and not self._serves_old(targets)
+            return self._record.is_begun(f"{prefix}{planning.PATCH} {step.node}") and not self.nodes.serves_old(targets)
 
         def is_true() -> bool:
-            return _is_empty(self._parts.cluster.observe(), address) if safe else not self._is_in(targets)
+            return _is_empty(self._parts.cluster.observe(), address) if safe else self.nodes.is_out(targets)
 
         def act() -> None:
             self._parts.progress.start(f"drain {step.node}")
@@ -148,7 +150,7 @@ class RollingSteps:
         """Stop the node and link the new version in."""
 
         def is_true() -> bool:
-            return self.is_selected(targets) and not self._serves_old(targets)
+            return self.nodes.is_selected(targets) and not self.nodes.serves_old(targets)
 
         def act() -> None:
             self._parts.progress.start(f"patch {step.node}")
@@ -156,37 +158,38 @@ class RollingSteps:
                 # Shard requests stop coming before the process goes, so no reader meets a closed port.
                 self._parts.cluster.leave(targets[0].address)
             for target in targets:
-                self._workload(target).stop()
-                self._workload(target).select(target.digest)
+                self.nodes.workload(target).stop()
+                self.nodes.workload(target).select(target.digest)
 
         def confirm() -> Mapping[str, object]:
             if not is_true():
                 raise _node_failed(step.node, "the new version is not linked in")
             return {"node": step.node, "digests": [t.digest for t in targets]}
 
-        old = {t.path: self._workload(t).selected() for t in targets}
+        old = {t.path: self.nodes.workload(t).selected() for t in targets}
         return Action(step, self._is_finished(targets, prefix), is_true, act, confirm, {"node": step.node, "old": old})
 
     def rejoin_cluster(self, step: Step, targets: Sequence[Target], prefix: str) -> Action:
         """Start the node; it must run the signed digest and be back in the cluster."""
 
         def is_true() -> bool:
-            return self.is_back(targets)
+            return self.nodes.is_back(targets)
 
         def act() -> None:
             self._parts.progress.start(f"rejoin {step.node}")
             # A node whose state was wiped must not come back into the cluster as if nothing had happened.
             self._parts.keys.require_kept(self._record, f"before {step.node} rejoins", node=step.node)
             for target in targets:
-                self._workload(target).start()
+                self.nodes.workload(target).start()
 
         def confirm() -> Mapping[str, object]:
             give_up = self._parts.monotonic_seconds() + START_SECONDS
             while not is_true():
                 if self._parts.monotonic_seconds() >= give_up:
-                    found = sorted(digest for t in targets for digest in self._workload(t).running())
+                    found = sorted(digest for t in targets for digest in self.nodes.workload(t).running())
                     raise _node_failed(step.node, f"it runs {found or 'nothing'} and is not back in the cluster")
                 self._parts.progress.waiting(f"{step.node} to come back", "it was just started")
+                self.nodes.tell_back(targets)
                 self._parts.sleep_seconds(self._parts.patience.poll_seconds)
             return {"node": step.node, "running": [t.digest for t in targets]}
 
@@ -228,37 +231,12 @@ class RollingSteps:
             )
             health = require_full_health(self._parts, baseline=self._baseline, why=f"100 % after {step.node}")
             self._soak(step.node)
-            if not self._runs(targets):
+            if not self.nodes.runs(targets):
                 raise _node_failed(step.node, "it stopped running the signed digest during the soak")
             self._parts.progress.say("gate", f"{step.node} is back: {health.summary()}", node=step.node)
             return {"health": health.summary()}
 
         return Action(step, self._is_finished(targets, prefix), is_true, act, confirm, {})
-
-    def is_back(self, targets: Sequence[Target]) -> bool:
-        """Tell whether a node runs the signed digest and is in the cluster, or answers."""
-        return self._runs(targets) and self._answers(targets)
-
-    def is_selected(self, targets: Sequence[Target]) -> bool:
-        """Tell whether the next start of a node runs the signed digest."""
-        return all(self._workload(t).selected() == t.digest for t in targets)
-
-    def _workload(self, target: Target) -> Workload:
-        return self._parts.workloads[target.node, target.path]
-
-    def _runs(self, targets: Sequence[Target]) -> bool:
-        return all(self._workload(t).running() == frozenset({t.digest}) for t in targets)
-
-    def _serves_old(self, targets: Sequence[Target]) -> bool:
-        return any(self._workload(t).running() - {t.digest} for t in targets)
-
-    def _is_in(self, targets: Sequence[Target]) -> bool:
-        return targets[0].address in self._parts.cluster.observe().nodes
-
-    def _answers(self, targets: Sequence[Target]) -> bool:
-        if targets[0].role == "volume":
-            return self._is_in(targets)
-        return targets[0].role != "filer" or self._parts.cluster.serves(targets[0].address)
 
     def _touched(self, node: str) -> bool:
         return self._record.is_begun(f"{planning.PATCH} {node}")
@@ -285,7 +263,11 @@ def _nothing() -> None:
 
 def _is_empty(observation: ClusterObservation, address: str) -> bool:
     holds_shards = any(address in group.holders for group in observation.stripe_groups)
-    return not holds_shards and not any(address in volume.holders for volume in observation.volumes)
+    return (
+        address not in observation.holding
+        and not holds_shards
+        and not any(address in volume.holders for volume in observation.volumes)
+    )
 
 
 def _node_failed(node: str, found: str) -> RefusedError:

@@ -58,3 +58,28 @@ class SmokeTable(Model, frozen=True):
     def is_whole_url(self) -> bool:
         """Tell whether ``http`` names its host; else it is a path at each node that is asked."""
         return self.http is not None and not self.http.startswith("/")
+
+
+class ClusterQuestion(Model, frozen=True):
+    """One question to a cluster: ``http`` or ``command``."""
+
+    pass_when: PassWhen
+    http: Text | None = None  # a path at [cluster] url, or a whole URL; {name} and {address} where it is about a node
+    command: Argv | None = None  # run on this machine
+
+    @property
+    def is_path(self) -> bool:
+        """Tell whether ``http`` belongs to ``[cluster] url``."""
+        return self.http is not None and self.http.startswith("/")
+
+
+class ClusterAct(Model, frozen=True):
+    """One thing a cluster is told to do with a node: ``http``, by POST, or ``command``."""
+
+    http: Text | None = None
+    command: Argv | None = None
+
+    @property
+    def is_path(self) -> bool:
+        """Tell whether ``http`` belongs to ``[cluster] url``."""
+        return self.http is not None and self.http.startswith("/")

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from teraferry.bundles.errors import UsageError
+from teraferry.installer.site.cluster_table import ClusterTable
 from teraferry.installer.site.file import read_site_file
 from teraferry.installer.site.model import (
-    ClusterTable,
     Credentials,
     Deploy,
     Node,

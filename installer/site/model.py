@@ -13,6 +13,7 @@ import msgspec
 from teraferry.bundles.model import Model
 from teraferry.installer.site.addresses import parse_address, parse_ssh, parse_url, registry_endpoint
 from teraferry.installer.site.asking import ComplianceTable, SmokeTable
+from teraferry.installer.site.cluster_table import ClusterTable
 from teraferry.installer.site.fields import Argv, Name, Role, Seconds, Text
 
 Unit = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,254}\Z")]
@@ -70,18 +71,6 @@ class TrustTable(Model, frozen=True):
     def openpgp_key_file(self) -> str:
         """Where the public key of a demanded OpenPGP signature lies."""
         return self.openpgp_key or DEFAULT_OPENPGP_KEY
-
-
-class ClusterTable(Model, frozen=True):
-    """``[cluster]``, tier 1."""
-
-    engine: Literal["seaweedfs", "http", "swarm", "command"]
-    masters: tuple[Text, ...] = ()
-    mode: Literal["safe", "quick"] = "safe"
-    soak_seconds: Seconds = 30
-    stalled_after_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
-    on_failure: Literal["stop", "rollback"] = "stop"
-    weed: Text = "weed"  # the weed program on the first master's node, for `weed shell`
 
 
 class Transport(Model, frozen=True):
@@ -259,6 +248,7 @@ class Site(Model, frozen=True):
         for master in self.cluster.masters if self.cluster else ():
             host, port = parse_address(master)
             endpoints |= {(host, port), (host, port + GRPC_PORT_OFFSET)}
+        endpoints |= {parse_url(url)[1:] for url in (self.cluster.urls(self.nodes) if self.cluster else ())}
         for node in self.nodes:
             host, port = parse_address(node.address)
             endpoints.add((host, port))
@@ -266,7 +256,7 @@ class Site(Model, frozen=True):
                 endpoints.add(parse_url(node.smoke_url)[1:])
             if node.transport.ssh is not None:
                 endpoints.add(parse_ssh(node.transport.ssh)[1:])
-            if node.role == "volume":
+            if node.role == "volume" and self.cluster is not None and self.cluster.engine == "seaweedfs":
                 # Shards are moved over the volume servers' own gRPC port.
                 endpoints.add((host, port + GRPC_PORT_OFFSET))
         for probe in self.compliance.probes.values() if self.compliance else ():

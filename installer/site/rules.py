@@ -6,7 +6,6 @@ from functools import partial
 
 from teraferry.bundles.errors import UsageError
 from teraferry.installer.site.addresses import (
-    MAX_PORT,
     is_loopback,
     parse_address,
     parse_ssh,
@@ -14,8 +13,9 @@ from teraferry.installer.site.addresses import (
 )
 from teraferry.installer.site.asking_rules import require_sound_questions
 from teraferry.installer.site.blue_green_rules import require_sound_blue_green
+from teraferry.installer.site.cluster_rules import require_sound_cluster
 from teraferry.installer.site.key_rules import require_sound_keys
-from teraferry.installer.site.model import GRPC_PORT_OFFSET, Deploy, Site, Transport, TrustTable
+from teraferry.installer.site.model import Deploy, Site, Transport, TrustTable
 from teraferry.installer.site.paths import require_absolute, require_words
 from teraferry.installer.site.strategy import parse_tier
 from teraferry.installer.site.text import SiteText, Where
@@ -38,7 +38,7 @@ def require_sound(site: Site, text: SiteText, *, tier: str | None = None) -> Non
     _require_registry(site, text)
     _require_nodes(site, text)
     tier = tier or (None if site.tier is None else parse_tier(site.tier, source=f"site file {text.name}"))
-    _require_cluster(site, text, tier=tier)
+    require_sound_cluster(site, text, tier=tier)
     _require_deploys(site, text)
     require_sound_blue_green(site, text, tier=tier)
     require_sound_questions(site, text)
@@ -47,7 +47,7 @@ def require_sound(site: Site, text: SiteText, *, tier: str | None = None) -> Non
 
 def _require_delivered(site: Site, text: SiteText) -> None:
     # A demand that this installer cannot meet yet is refused; ignored, it would be a promise broken in silence.
-    if site.cluster is not None and site.cluster.engine != "seaweedfs":
+    if site.cluster is not None and site.cluster.engine == "swarm":
         raise _not_delivered(text, ("cluster", "engine"), f'engine = "{site.cluster.engine}"')
     for number, deploy in enumerate(site.deploys):
         if deploy.workload != "binary":
@@ -136,34 +136,6 @@ def _require_ssh(transport: Transport, ssh: str, text: SiteText, where: Where) -
                 hint=f'Write {field} = "{example}" beside ssh.',
             )
     require_absolute(transport.identity or "", text, (*where, "identity"))
-
-
-def _require_cluster(site: Site, text: SiteText, *, tier: str | None) -> None:
-    cluster = site.cluster
-    if cluster is None:
-        if tier == "2" or (tier is None and site.traffic is not None):
-            return
-        raise text.bad_value(
-            ("cluster",),
-            "absent, expected it for tier 1",
-            reference="site-missing-field",
-            hint=f'Add [cluster] with engine = "seaweedfs" and masters to {text.name}.',
-        )
-    if not cluster.masters:
-        raise text.bad_value(("cluster", "masters"), "no master, expected at least one host:port")
-    for master in cluster.masters:
-        _, port = text.checked(("cluster", "masters"), partial(parse_address, master))
-        if port + GRPC_PORT_OFFSET > MAX_PORT:
-            found = f"port {port}, expected at most {MAX_PORT - GRPC_PORT_OFFSET} (gRPC is {GRPC_PORT_OFFSET} above)"
-            raise text.bad_value(("cluster", "masters"), found)
-        if master not in {node.address for node in site.nodes_of("master")}:
-            raise text.bad_value(
-                ("cluster", "masters"), f'{master} is no node, expected a [[node]] with role = "master" at that address'
-            )
-    if len(set(cluster.masters)) != len(cluster.masters):
-        raise text.bad_value(("cluster", "masters"), "a master twice, expected each once")
-    if cluster.weed != "weed":
-        require_absolute(cluster.weed, text, ("cluster", "weed"))
 
 
 def _require_deploys(site: Site, text: SiteText) -> None:

@@ -20,6 +20,7 @@ from tests.fakes.cluster import FakeCluster
 from tests.lab.clients import load_objects
 from tests.lab.nodes import Lab, wait_until
 from tests.lab.rollable import cluster_from_site
+from tests.lab.told_cluster import FILER, NODES, cluster_of, start_cluster
 from tests.lab.weed import ADDRESSES, VOLUME_NODES, WeedCluster, weed_binary
 
 ALL_SHARDS = frozenset(range(14))
@@ -62,10 +63,33 @@ def _real(lab: Lab, folder: Path) -> Rig:
     )
 
 
-@pytest.fixture(scope="module", params=["fake", pytest.param("real", marks=pytest.mark.real)])
+def _asked(engine: str) -> Iterator[Rig]:
+    told, server = start_cluster()
+    with server:
+        yield Rig(
+            cluster=cluster_of(server.url, engine=engine),
+            watcher=cluster_of(server.url, engine=engine),
+            unreachable=cluster_of("http://127.0.0.1:9", engine=engine),
+            nodes=tuple(NODES.values()),
+            stop=told.inner.stop_node,
+            start=told.inner.start_node,
+            filer=FILER,
+        )
+
+
+TELLS_SHARDS = pytest.mark.parametrize(
+    "rig", ["fake", pytest.param("real", marks=pytest.mark.real)], indirect=True, scope="module"
+)
+"""Of clusters that say which shard is where; one that is asked in the site's own words does not."""
+
+
+@pytest.fixture(scope="module", params=["fake", pytest.param("real", marks=pytest.mark.real), "http", "command"])
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     if request.param == "fake":
         yield _fake()
+        return
+    if request.param != "real":
+        yield from _asked(request.param)
         return
     folder = tmp_path_factory.mktemp("cluster")
     with Lab(folder / "lab", ADDRESSES) as lab:
@@ -81,6 +105,8 @@ def missing(observation: ClusterObservation) -> int:
 
 
 def holds_nothing(observation: ClusterObservation, node: str) -> bool:
+    if node in observation.holding:
+        return False
     return all(node not in group.holders for group in observation.stripe_groups) and all(
         node not in volume.holders for volume in observation.volumes
     )
@@ -119,9 +145,14 @@ class MissingShards:
             self._over.wait(0.1)
 
 
-def test_observe_names_every_node_and_every_shard_once(rig: Rig) -> None:
+def test_observe_names_every_node(rig: Rig) -> None:
+    assert rig.cluster.observe().nodes == frozenset(rig.nodes)
+    assert rig.cluster.observe().unknown == frozenset()
+
+
+@TELLS_SHARDS
+def test_observe_names_every_shard_once(rig: Rig) -> None:
     observation = rig.cluster.observe()
-    assert observation.nodes == frozenset(rig.nodes)
     assert observation.stripe_groups
     for group in observation.stripe_groups:
         assert (group.data_shards, group.parity_shards) == (10, 4)
@@ -134,15 +165,17 @@ def test_observe_refuses_when_no_master_answers(rig: Rig) -> None:
     assert (caught.value.reference, caught.value.exit_status) == ("cluster-unreachable", 40)
 
 
-def test_observe_sees_a_stopped_node_and_its_missing_shards(rig: Rig) -> None:
+def test_observe_sees_a_stopped_node_and_what_is_missing_with_it(rig: Rig) -> None:
     rig.stop(rig.nodes[2])
     wait_until("the loss to show", lambda: rig.nodes[2] not in rig.cluster.observe().nodes)
-    assert missing(rig.cluster.observe()) > 0
+    seen = rig.cluster.observe()
+    assert missing(seen) > 0 or [said.passes for said in seen.said] == [False, False]
     bring_back(rig, rig.nodes[2])
 
 
 def test_drain_empties_the_node_and_no_shard_is_ever_missing(rig: Rig) -> None:
     node = rig.nodes[0]
+    assert not holds_nothing(rig.cluster.observe(), node)
     with MissingShards(rig.watcher) as watched:
         rig.cluster.drain(node)
         assert holds_nothing(rig.cluster.observe(), node)
@@ -154,6 +187,7 @@ def test_drain_empties_the_node_and_no_shard_is_ever_missing(rig: Rig) -> None:
     assert watched.with_missing == 0
 
 
+@TELLS_SHARDS
 def test_drain_leaves_no_other_node_with_more_shards_of_a_group_than_parity(rig: Rig) -> None:
     node = rig.nodes[3]
     rig.cluster.drain(node)
@@ -171,10 +205,16 @@ def test_leave_takes_the_node_out_and_may_be_repeated(rig: Rig) -> None:
     bring_back(rig, node)
 
 
+def test_rejoin_of_a_node_that_is_in_changes_nothing(rig: Rig) -> None:
+    before = rig.cluster.observe()
+    rig.cluster.rejoin(rig.nodes[0])
+    assert rig.cluster.observe() == before
+
+
 def test_rebalance_of_a_whole_cluster_changes_nothing(rig: Rig) -> None:
     before = rig.cluster.observe()
     rig.cluster.rebalance()
-    assert rig.cluster.observe().stripe_groups == before.stripe_groups
+    assert (rig.cluster.observe().stripe_groups, rig.cluster.observe().said) == (before.stripe_groups, before.said)
 
 
 def test_rebalance_by_a_process_that_did_not_drain_brings_the_shards_home(rig: Rig) -> None:

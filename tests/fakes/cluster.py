@@ -61,6 +61,10 @@ class FakeCluster:
         self.calls.append(f"leave {node}")
         self._in.discard(node)
 
+    def rejoin(self, node: str) -> None:
+        self._require_reachable()
+        self.calls.append(f"rejoin {node}")
+
     def rebalance(self, *, home: str = "") -> None:
         self._require_reachable()
         self.calls.append("rebalance")

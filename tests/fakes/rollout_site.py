@@ -264,6 +264,9 @@ class SiteCluster(Hands[World]):
         self.world.leave(node)
         self.reach(f"leave {node}: after")
 
+    def rejoin(self, node: str) -> None:
+        self.reach(f"rejoin {node}")
+
     def rebalance(self, *, home: str = "") -> None:
         self.reach("rebalance: before")
         home = home or (self._drained[-1] if self._drained else "")

@@ -21,6 +21,11 @@ class Answer:
     pause_seconds: float = 0.0  # before each byte of the content
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+    """Python's own 5 lets the kernel drop what is asked at once; it is asked again after a second."""
+
+
 class AnswerServer:
     """Answers every request with what ``answer`` makes of its method and path.
 
@@ -60,7 +65,7 @@ class AnswerServer:
 
             def log_message(self, *_: object) -> None: ...
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
 

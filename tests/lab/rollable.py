@@ -25,6 +25,9 @@ class FromSite:
     def leave(self, node: str) -> None:
         self._site.call(lambda: self._adapter.leave(node))
 
+    def rejoin(self, node: str) -> None:
+        self._site.call(lambda: self._adapter.rejoin(node))
+
     def rebalance(self, *, home: str = "") -> None:
         self._site.call(lambda: self._adapter.rebalance(home=home))
 

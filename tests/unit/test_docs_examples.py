@@ -11,12 +11,13 @@ import pytest
 from teraferry.builder.recipe import Recipe, parse_recipe
 from teraferry.installer.site import model as site_model
 from teraferry.installer.site.asking import SmokeTable
+from teraferry.installer.site.cluster_table import ClusterTable
 from teraferry.installer.site.load import parse_site
 from teraferry.keys.uri import parse_key_uri
 
 REPOSITORY = Path(__file__).parents[2]
 TABLES = (
-    *(site_model.Identity, site_model.RegistryTable, site_model.TrustTable, site_model.ClusterTable),
+    *(site_model.Identity, site_model.RegistryTable, site_model.TrustTable, ClusterTable),
     *(site_model.Node, site_model.Transport, site_model.Deploy, site_model.Key, SmokeTable),
     *(site_model.GreenTable, site_model.TrafficTable, site_model.MonitorTable, site_model.ReplicationTable),
 )

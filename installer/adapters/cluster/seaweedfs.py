@@ -100,6 +100,9 @@ class SeaweedfsCluster:
         moving.change(node, "VolumeServerLeave", pb.VolumeServerLeaveRequest())
         self._wait_for(f"{node} out of the cluster", lambda now: node not in now.observation.nodes)
 
+    def rejoin(self, node: str) -> None:
+        """A volume server tells its master by itself, as soon as it runs."""
+
     def rebalance(self, *, home: str = "") -> None:
         """Drop the copies that ``drain`` made: one of each shard stays, that of ``home``. Idempotent.
 
