@@ -13,6 +13,7 @@ from typing import Final
 
 from teraferry.bundles.digest import Digest
 from teraferry.installer.ports import Entry
+from teraferry.installer.rollout import blue_green_journal as blue_green
 from teraferry.installer.rollout import key_journal
 from teraferry.installer.rollout.execute import DONE, ENDED, FAILED, GATE, INTENT, ROLLBACK, STARTED, STOPPED, UNDONE
 from teraferry.installer.rollout.journal import head_of
@@ -36,12 +37,28 @@ _WORDS: Final = {
     "loaded": "images loaded",
     "locks-taken-over": "another machine's locks taken over",
     "run-superseded": "a run that was half done is given up",
+    blue_green.CONFLICTS: "written on both clusters, and differing",
+    blue_green.LAPSED: "new connections went back by themselves: nobody renewed",
+    blue_green.PENDING: "writes wait for recovery",
+    blue_green.RECOVERED: "writes that waited came home",
     key_journal.KEPT: "keys seen to be kept",
     key_journal.LOST: "KEY LOST",
     key_journal.RECORDED: "keys recorded",
     key_journal.UNDECIDED: "keys could not be judged",
 }
-_GRAVE: Final = frozenset({FAILED, ROLLBACK, STOPPED, "locks-taken-over", REPLACED, key_journal.UNDECIDED})
+_GRAVE: Final = frozenset(
+    {
+        FAILED,
+        ROLLBACK,
+        STOPPED,
+        REPLACED,
+        "locks-taken-over",
+        key_journal.UNDECIDED,
+        blue_green.CONFLICTS,
+        blue_green.LAPSED,
+        blue_green.PENDING,
+    }
+)
 _OUTCOMES: Final = {"done": "done", "rolled-back": "rolled back: the old release serves"}
 _SHOWN_FACT_CHARACTERS: Final = 600
 
@@ -89,6 +106,8 @@ class Story:
     """A whole journal."""
 
     status: Status
+    pending: str  # "3 writes on green"; empty when none wait for recovery
+    conflicts_since: str  # the marker after which both clusters were written to; empty when nothing is unresolved
     head: Digest
     entries: int
     first: str
@@ -101,8 +120,11 @@ def story_of(entries: Sequence[Entry]) -> Story:
     """Return the story of a journal whose chain was verified."""
     began = [entry.run for entry in entries if entry.event == STARTED]
     runs = tuple(_run_story([entry for entry in entries if entry.run == run]) for run in dict.fromkeys(began))
+    pending = blue_green.pending_of(entries)
     return Story(
         status=status_of(entries),
+        pending=pending.summary() if pending is not None else "",
+        conflicts_since=blue_green.conflict_marker_of(entries) or "",
         head=head_of(entries),
         entries=len(entries),
         first=_moment(entries[0]) if entries else "",
@@ -168,14 +190,18 @@ def _line(entry: Entry) -> Line:
 
 
 def _facts(facts: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
-    return tuple((name.replace("_", " "), _cut(_text(value))) for name, value in facts.items() if value is not None)
+    # No OpenPGP key signed; anything else that is nothing was asked for and could not be told.
+    shown = {name: value for name, value in facts.items() if (name, value) != ("openpgp", None)}
+    return tuple((name.replace("_", " "), _cut(_text(value))) for name, value in shown.items())
 
 
 def _text(value: object) -> str:
     if isinstance(value, str):
         return value
+    if value is None:
+        return "cannot be told"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_text(each)}" for name, each in value.items() if each not in ("", None))
+        return ", ".join(f"{name} {_text(each)}" for name, each in value.items() if each != "")
     if isinstance(value, list):
         return ("; " if any(isinstance(each, dict) for each in value) else ", ").join(map(_text, value))
     return json.dumps(value)

@@ -17,6 +17,7 @@ from teraferry.installer.rollout.journal import head_of
 from tests.fakes.journal import MemoryJournal
 from tests.fakes.rollout_run import NODES, Kit, Site, broken_site, make_kit
 
+Note = tuple[str, str, dict[str, object]]  # event, step, facts
 TIME = "2026-11-26T01:02:03.456789Z"
 
 
@@ -35,7 +36,7 @@ def text_of(page: str) -> str:
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
-def story_after(*notes: tuple[str, str, dict[str, object]]) -> Story:
+def story_after(*notes: Note) -> Story:
     journal = MemoryJournal(bytearray())
     for event, step, facts in notes:
         journal.append(time_utc=TIME, run="r", event=event, step=step, facts=facts)
@@ -139,3 +140,34 @@ def test_site_where_nothing_happened_has_a_report_as_well() -> None:
 
     assert "No install yet" in text
     assert "nothing installed" in text
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(3, "3 writes on green"), (None, "writes on green, how many cannot be told")]
+)
+def test_writes_that_wait_are_counted_and_never_called_nothing(count: int | None, told: str) -> None:
+    waiting: Note = ("pending-recovery", "", {"cluster": "green", "count": count, "names": None})
+    story = story_after(("run-started", "", {"version": "4.3.0"}), waiting)
+    text = text_of(render_report(story).decode())
+
+    assert f"Pending recovery: {told}" in text
+    assert dict(story.runs[0].troubles[0].facts)["count"] == ("3" if count else "cannot be told")
+
+
+def test_writes_that_came_home_wait_no_longer() -> None:
+    story = story_after(
+        ("run-started", "", {"version": "4.3.0"}),
+        ("pending-recovery", "", {"cluster": "green", "count": 3, "names": ["a"]}),
+        ("pending-recovered", "", {"cluster": "green"}),
+    )
+
+    assert story.pending == ""
+
+
+def test_conflict_stays_on_the_page_until_a_release_is_in() -> None:
+    conflict: Note = ("write-conflicts", "", {"marker": "m-1", "count": 1, "names": ["/a"]})
+    story = story_after(("run-started", "", {"version": "4.3.0"}), conflict)
+    assert "Written on both clusters" in text_of(render_report(story).decode())
+
+    later = story_after(("run-started", "", {}), conflict, ("run-ended", "", {"outcome": "done"}))
+    assert later.conflicts_since == ""
