@@ -1,0 +1,199 @@
+"""Blue and green with a PostgreSQL and a pgbouncer each, and clients that write through both: one primary, one standby.
+
+Real servers of Debian's packages, in namespaces, run by the account ``postgres``; nothing of the machine's own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from teraferry.installer.adapters.replicator.pgbouncer import Bouncer, Door, PgbouncerGate
+from teraferry.installer.adapters.replicator.postgresql import PostgresqlReplicator
+from teraferry.installer.adapters.replicator.postgresql_server import Place, Server
+from teraferry.installer.adapters.transport.command import CommandTransport
+from teraferry.installer.ports import NodeTransport
+from tests.lab.nodes import Lab, Node, wait_until
+
+ADDRESSES = {"site": "10.79.0.2", "blue": "10.79.0.11", "green": "10.79.0.12"}
+NETWORK = "10.79.0.0/24"
+PORT, BOUNCER_PORT = 5432, 6432
+BIN = "/usr/lib/postgresql/15/bin"
+FOLDER = "/srv/pg"
+DATA = f"{FOLDER}/data"
+AS_POSTGRES = ("runuser", "-u", "postgres", "--")
+START = (*AS_POSTGRES, f"{BIN}/pg_ctl", "-D", DATA, "-l", f"{FOLDER}/log", "-w", "-t", "60", "start")
+STOP = (*AS_POSTGRES, f"{BIN}/pg_ctl", "-D", DATA, "-m", "fast", "-w", "-t", "60", "stop")
+
+SETTINGS = f"""
+listen_addresses = '*'
+port = {PORT}
+unix_socket_directories = '{FOLDER}'
+shared_buffers = 16MB
+max_wal_size = 64MB
+wal_retrieve_retry_interval = 200ms
+wal_receiver_timeout = 60s
+"""
+
+BOUNCER = f"""
+%include {FOLDER}/teraferry.ini
+[pgbouncer]
+listen_addr = 0.0.0.0
+listen_port = {BOUNCER_PORT}
+unix_socket_dir = {FOLDER}
+auth_type = trust
+auth_file = {FOLDER}/users
+pool_mode = transaction
+logfile = {FOLDER}/pgbouncer.log
+pidfile = {FOLDER}/pgbouncer.pid
+server_login_retry = 1
+"""
+
+_tokens = itertools.count()
+
+
+class PostgresPair:
+    """Two servers, green the standby of blue. Use as a context."""
+
+    def __init__(self, folder: Path) -> None:
+        self.lab = Lab(folder, ADDRESSES)
+
+    def __enter__(self) -> PostgresPair:
+        try:
+            self._open()
+        except BaseException:
+            self.lab.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.lab.close()
+
+    def node(self, cluster: str) -> Node:
+        """Return one cluster's node."""
+        return self.lab.node(cluster)
+
+    def transport(self, cluster: str) -> NodeTransport:
+        """Return the way to it."""
+        return CommandTransport(cluster, tuple(self.node(cluster).prefix))
+
+    def replicator(self, *, way: Callable[[str], NodeTransport] | None = None) -> PostgresqlReplicator:
+        """Return the replicator, as an installer that just started has it."""
+        ways = {cluster: (way or self.transport)(cluster) for cluster in ("blue", "green")}
+        primaries = {cluster: (ADDRESSES[cluster], PORT) for cluster in ways}
+        servers = {cluster: Server(ways[cluster], place(cluster)) for cluster in ways}
+        doors = [Door(ways[cluster], bouncer(cluster), primaries) for cluster in ways]
+        return PostgresqlReplicator(servers["blue"], servers["green"], PgbouncerGate(doors, new_token))
+
+    def sql(self, cluster: str, statement: str) -> list[str]:
+        """Ask one server itself, past every pgbouncer."""
+        psql = [*AS_POSTGRES, "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", FOLDER, "-d", "app"]
+        return self.node(cluster).run(*psql, "-c", statement).stdout.decode().splitlines()
+
+    def through(self, cluster: str) -> list[str]:
+        """Return what starts a session of a client, through one cluster's pgbouncer."""
+        where = ["-h", ADDRESSES[cluster], "-p", str(BOUNCER_PORT), "-U", "postgres", "-d", "app"]
+        psql = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", *where]
+        return [*self.lab.node("site").prefix, *psql]
+
+    def stop(self, cluster: str) -> None:
+        """Shut one server down well, as an admin does."""
+        self.node(cluster).run(*STOP)
+
+    def start(self, cluster: str) -> None:
+        """Start one server."""
+        self.node(cluster).run(*START)
+
+    def kill(self, cluster: str) -> None:
+        """End one server and all its processes at once: what it did not send stays on its disk."""
+        self.node(cluster).sh("while pids=$(pidof postgres); do kill -KILL $pids 2>/dev/null; sleep 0.01; done; true")
+        self.node(cluster).sh(f"rm -f {DATA}/postmaster.pid")
+
+    def freeze(self, cluster: str) -> None:
+        """Have one server's processes stand still."""
+        self.node(cluster).sh("kill -STOP $(pidof postgres)")
+
+    def thaw(self, cluster: str) -> None:
+        """Have them go on."""
+        self.node(cluster).sh("kill -CONT $(pidof postgres)")
+
+    def admin(self, cluster: str, command: str) -> str:
+        """Say something to one cluster's pgbouncer, as its admin."""
+        where = ["-h", FOLDER, "-p", str(BOUNCER_PORT), "-U", "pgbouncer", "-d", "pgbouncer"]
+        return self.node(cluster).run(*AS_POSTGRES, "psql", "-X", "-A", *where, "-c", command).stdout.decode()
+
+    def _open(self) -> None:
+        self.lab.open()
+        self._make_primary()
+        self._make_standby()
+        for cluster in ("blue", "green"):
+            self._start_bouncer(cluster)
+
+    def _make_primary(self) -> None:
+        hba = f"host all all {NETWORK} trust\nhost replication all {NETWORK} trust\n"
+        self.node("blue").sh(
+            f"mkdir -p {FOLDER}; chown postgres {FOLDER}; cd {FOLDER}\n"
+            f"{shlex.join(AS_POSTGRES)} {BIN}/initdb -N --auth=trust -D {DATA} >/dev/null\n"
+            f"printf %s {shlex.quote(SETTINGS)} >>{DATA}/postgresql.conf\n"
+            f"printf %s {shlex.quote(hba)} >>{DATA}/pg_hba.conf",
+        )
+        self.start("blue")
+        self.node("blue").run(*AS_POSTGRES, "createdb", "-h", FOLDER, "app")
+        self.sql("blue", "CREATE ROLE replicator REPLICATION LOGIN")
+        self.sql("blue", "CREATE TABLE kept (id bigserial PRIMARY KEY, content text NOT NULL, sum text NOT NULL)")
+
+    def _make_standby(self) -> None:
+        copy = [f"{BIN}/pg_basebackup", "-h", ADDRESSES["blue"], "-U", "replicator", "-D", DATA, "-N", "-R"]
+        self.node("green").sh(
+            f"mkdir -p {FOLDER}; chown postgres {FOLDER}; cd {FOLDER}\n"
+            f"{shlex.join(AS_POSTGRES)} {shlex.join(copy)} --checkpoint=fast",
+        )
+        self.start("green")
+
+    def _start_bouncer(self, cluster: str) -> None:
+        node = self.node(cluster)
+        first = (
+            f"; Written by TeraFerry and written anew by it.\n[databases]\napp = host={ADDRESSES['blue']} port={PORT}"
+        )
+        node.run("tee", f"{FOLDER}/teraferry.ini", stdin=f"{first} dbname=app\n".encode())
+        node.run("tee", f"{FOLDER}/pgbouncer.ini", stdin=BOUNCER.encode())
+        node.run("tee", f"{FOLDER}/users", stdin=b'"postgres" ""\n')
+        node.sh(f"{shlex.join(AS_POSTGRES)} pgbouncer -q -d {FOLDER}/pgbouncer.ini")
+        wait_until(f"pgbouncer of {cluster}", lambda: "app" in self.admin(cluster, "SHOW DATABASES"))
+
+
+def place(cluster: str) -> Place:
+    """Return where one cluster's server is."""
+    return Place(
+        cluster=cluster,
+        host=ADDRESSES[cluster],
+        port=PORT,
+        data=DATA,
+        stop=STOP,
+        start=START,
+        socket=FOLDER,
+        bin=BIN,
+        database="app",
+    )
+
+
+def bouncer(cluster: str, databases: Sequence[str] = ("app",)) -> Bouncer:
+    """Return one cluster's pgbouncer."""
+    return Bouncer(
+        name=cluster,
+        databases=tuple(databases),
+        include=f"{FOLDER}/teraferry.ini",
+        socket=FOLDER,
+        port=BOUNCER_PORT,
+        hold_file=f"{FOLDER}/hold",
+    )
+
+
+def new_token() -> str:
+    """Return a word that was never used before."""
+    return f"hold-{next(_tokens)}"
