@@ -176,9 +176,9 @@ def _request_result(
 def _answer_result(path: Path, asked: _Asked, console: Console) -> Mapping[str, object]:
     from teraferry.bundles.limits import MAX_REQUEST_BYTES
     from teraferry.bundles.system.durable import write_durably
+    from teraferry.keys.room.answer import answer_request, encode_answer
+    from teraferry.keys.room.request import open_request
     from teraferry.keys.signers import KeyRing
-    from teraferry.keys.signing_answer import answer_request, encode_answer
-    from teraferry.keys.signing_request import open_request
 
     if len(asked.keys) != 1:
         raise UsageError(

@@ -54,8 +54,8 @@ def _init(folder: Path, *, json: bool, quiet: bool, **options: Any) -> int:
 
 
 def _init_result(folder: Path, options: Mapping[str, Any], console: Console) -> Mapping[str, object]:
-    from teraferry.keys.ceremony import TrustPlan, init_trust
-    from teraferry.keys.shown_root import shown_root
+    from teraferry.keys.roots.ceremony import TrustPlan, init_trust
+    from teraferry.keys.roots.shown import shown_root
     from teraferry.keys.signers import KeyRing
     from teraferry.keys.trust_folder import TrustFolder
 
@@ -83,7 +83,7 @@ def _show(folder: Path, *, json: bool, quiet: bool) -> int:
 
 
 def _show_result(folder: TrustFolder) -> Mapping[str, object]:
-    from teraferry.keys.shown_root import shown_root
+    from teraferry.keys.roots.shown import shown_root
 
     return shown_root(folder.load_root(), folder.load_state().names)
 

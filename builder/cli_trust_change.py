@@ -13,7 +13,7 @@ from teraferry.bundles.system.clock import now_utc
 from teraferry.bundles.system.console import Console, output_options, run_command
 
 if TYPE_CHECKING:
-    from teraferry.keys.root_change import RoleChange
+    from teraferry.keys.roots.change import RoleChange
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -49,7 +49,7 @@ def register_changes(group: click.Group) -> None:
 @_ROOT_KEYS
 @output_options
 def _add_key(folder: Path, role: str, new_key: str, *, threshold: int | None, **rest: Any) -> int:
-    from teraferry.keys.root_change import RoleChange
+    from teraferry.keys.roots.change import RoleChange
 
     return _run("trust add-key", folder, RoleChange(role, add=new_key, threshold=threshold), **rest)
 
@@ -67,7 +67,7 @@ def _add_key(folder: Path, role: str, new_key: str, *, threshold: int | None, **
 @_ROOT_KEYS
 @output_options
 def _remove_key(folder: Path, role: str, key: str, *, threshold: int | None, **rest: Any) -> int:
-    from teraferry.keys.root_change import RoleChange
+    from teraferry.keys.roots.change import RoleChange
 
     return _run("trust remove-key", folder, RoleChange(role, remove=key, threshold=threshold), **rest)
 
@@ -83,7 +83,7 @@ def _remove_key(folder: Path, role: str, key: str, *, threshold: int | None, **r
 @_ROOT_KEYS
 @output_options
 def _threshold(folder: Path, role: str, to: int, **rest: Any) -> int:
-    from teraferry.keys.root_change import RoleChange
+    from teraferry.keys.roots.change import RoleChange
 
     return _run("trust threshold", folder, RoleChange(role, threshold=to), **rest)
 
@@ -103,7 +103,7 @@ def _threshold(folder: Path, role: str, to: int, **rest: Any) -> int:
 @_ROOT_KEYS
 @output_options
 def _rotate(folder: Path, role: str | None, old: str | None, *, new_key: str | None, **rest: Any) -> int:
-    from teraferry.keys.root_change import RoleChange
+    from teraferry.keys.roots.change import RoleChange
 
     if role is None and old is None and new_key is None:
         return _run("trust rotate", folder, None, **rest)
@@ -124,8 +124,8 @@ def _run(
 def _result(
     folder: Path, change: RoleChange | None, root_keys: Sequence[str], console: Console
 ) -> Mapping[str, object]:
-    from teraferry.keys.root_change import change_root
-    from teraferry.keys.shown_root import shown_root
+    from teraferry.keys.roots.change import change_root
+    from teraferry.keys.roots.shown import shown_root
     from teraferry.keys.signers import KeyRing
     from teraferry.keys.trust_folder import TrustFolder
 

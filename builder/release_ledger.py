@@ -10,8 +10,8 @@ from teraferry.bundles.archive_reader import BundleReader
 from teraferry.bundles.errors import BundleError
 from teraferry.bundles.index import SignedBundle
 from teraferry.bundles.limits import MAX_MANIFEST_BYTES
-from teraferry.keys.release_facts import read_bundle
-from teraferry.keys.release_record import ReleaseRecord, make_record
+from teraferry.keys.release.facts import read_bundle
+from teraferry.keys.release.record import ReleaseRecord, make_record
 
 
 def read_record(kit: Kit, targets: Metadata[Targets]) -> ReleaseRecord:

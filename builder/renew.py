@@ -33,7 +33,7 @@ from teraferry.bundles.errors import BuildError, TrustError, UsageError
 from teraferry.bundles.index import SignedBundle
 from teraferry.bundles.limits import MAX_METADATA_BYTES
 from teraferry.keys.metadata import read_capped
-from teraferry.keys.release_facts import read_bundle
+from teraferry.keys.release.facts import read_bundle
 from teraferry.keys.trust import verify_roots
 from teraferry.keys.trusted import Notice
 from teraferry.keys.tuf_metadata import parse_metadata, product_of, require_signed

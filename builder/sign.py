@@ -34,10 +34,10 @@ from teraferry.bundles.index import SignedBundle
 from teraferry.bundles.system.durable import write_durably
 from teraferry.keys.evidence import encode_evidence
 from teraferry.keys.quorum import Quorum, release_quorum
-from teraferry.keys.release_facts import read_bundle
-from teraferry.keys.release_record import store_record
+from teraferry.keys.release.facts import read_bundle
+from teraferry.keys.release.record import store_record
+from teraferry.keys.room.answer import CheckedAnswer
 from teraferry.keys.signers import KeySigner
-from teraferry.keys.signing_answer import CheckedAnswer
 from teraferry.keys.trusted import Notice
 from teraferry.keys.tuf_metadata import is_signed_by, signed_bytes
 

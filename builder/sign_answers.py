@@ -14,8 +14,8 @@ from teraferry.builder.signing_room import SigningRoom, write_metadata
 from teraferry.bundles import layout
 from teraferry.bundles.errors import BuildError
 from teraferry.bundles.system.durable import write_durably
-from teraferry.keys.release_facts import read_bundle
-from teraferry.keys.signing_answer import CheckedAnswer, SigningAnswer, check_answer, parse_answer, require_answerer
+from teraferry.keys.release.facts import read_bundle
+from teraferry.keys.room.answer import CheckedAnswer, SigningAnswer, check_answer, parse_answer, require_answerer
 from teraferry.keys.to_sign import DESK, RELEASE, ToSign, desk_to_sign, release_to_sign
 from teraferry.keys.trust import verify_roots
 from teraferry.keys.tuf_metadata import is_signed_by

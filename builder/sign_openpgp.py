@@ -17,8 +17,8 @@ from teraferry.bundles.errors import BuildError, TrustError, UsageError
 from teraferry.bundles.limits import MAX_OPENPGP_SIGNATURE_BYTES
 from teraferry.bundles.progress import Progress
 from teraferry.bundles.system.durable import write_durably
-from teraferry.keys.gpgv import load_openpgp_key, require_openpgp_signature
 from teraferry.keys.metadata import read_capped
+from teraferry.keys.openpgp.gpgv import load_openpgp_key, require_openpgp_signature
 from teraferry.keys.uri import GpgUri, is_gpg_uri, parse_gpg_uri
 
 Passphrase = Callable[[GpgUri], str | None]
@@ -97,7 +97,7 @@ def check_openpgp(
         now: System clock.
 
     Raises:
-        TrustError: 20-24; see ``keys.gpgv`` and ``keys.openpgp``.
+        TrustError: 20-24; see ``keys.openpgp.gpgv`` and ``keys.openpgp.judge``.
     """
     signature = load_openpgp(kit)
     if key_file is not None:

@@ -20,9 +20,9 @@ from teraferry.bundles import layout
 from teraferry.bundles.errors import UsageError
 from teraferry.bundles.limits import MAX_METADATA_BYTES
 from teraferry.keys.metadata import read_capped
-from teraferry.keys.release_facts import read_bundle
-from teraferry.keys.release_record import ReleaseRecord, load_last_record
-from teraferry.keys.signing_request import (
+from teraferry.keys.release.facts import read_bundle
+from teraferry.keys.release.record import ReleaseRecord, load_last_record
+from teraferry.keys.room.request import (
     DeskRequest,
     OpenedRequest,
     ReleaseRequest,

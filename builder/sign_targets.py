@@ -29,7 +29,7 @@ from teraferry.bundles.errors import BuildError
 from teraferry.bundles.limits import MAX_METADATA_BYTES
 from teraferry.bundles.system.durable import write_durably
 from teraferry.keys.metadata import read_capped
-from teraferry.keys.release_facts import read_bundle
+from teraferry.keys.release.facts import read_bundle
 from teraferry.keys.trust import verify_pinned_root
 from teraferry.keys.trusted import Notice
 from teraferry.keys.tuf_metadata import is_signed_by, parse_metadata, product_of

@@ -16,7 +16,7 @@ from teraferry.bundles.errors import BuildError, Fact
 from teraferry.bundles.index import SignedBundle
 from teraferry.bundles.layout import bundle_name
 from teraferry.keys.checksums import encode_checksums
-from teraferry.keys.release_facts import encode_bundle, encode_file
+from teraferry.keys.release.facts import encode_bundle, encode_file
 from teraferry.keys.trusted import SignedFile
 
 

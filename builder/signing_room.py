@@ -9,8 +9,8 @@ from teraferry.builder.kit import Kit
 from teraferry.bundles import layout
 from teraferry.bundles.progress import Progress
 from teraferry.bundles.system.durable import write_durably
-from teraferry.keys.ceremony import require_production
 from teraferry.keys.may_sign import require_in_role
+from teraferry.keys.roots.ceremony import require_production
 from teraferry.keys.signers import KeyRing, KeySigner
 from teraferry.keys.trust_folder import TrustFolder
 from teraferry.keys.tuf_metadata import Metadata, Root, T

@@ -27,8 +27,8 @@ from teraferry.installer.site.load import load_site
 from teraferry.installer.site.model import DEFAULT_NEXT_VISIT_DAYS, Node, Site
 from teraferry.installer.trust.openpgp import OpenPgpDemand, demand_of
 from teraferry.installer.trust.record import require_store_current
-from teraferry.keys.gpg_listing import list_key_end
-from teraferry.keys.gpgv import load_openpgp_key, require_gpgv
+from teraferry.keys.openpgp.gpgv import load_openpgp_key, require_gpgv
+from teraferry.keys.openpgp.listing import list_key_end
 from teraferry.keys.trust_store import Pinned
 from teraferry.keys.tuf_metadata import Root, parse_metadata
 

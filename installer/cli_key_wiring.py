@@ -13,11 +13,11 @@ from teraferry.installer.key_recovery import load_recovery
 from teraferry.installer.rollout.key_gate import KeyGate
 from teraferry.installer.rollout.protected import protected_places, require_commands_keep_away, require_untouched
 from teraferry.installer.site.model import Key, Site
-from teraferry.keys.live_proof import CHALLENGE_BYTES
+from teraferry.keys.continuity.live_proof import CHALLENGE_BYTES
+from teraferry.keys.continuity.watch import KeyWatch, WatchedKey
+from teraferry.keys.continuity.wrapped_blobs import WrappedBlobs
 from teraferry.keys.ports import KeyStore, NodeRunner
 from teraferry.keys.stores.command import CommandKey, CommandStore
-from teraferry.keys.watch import KeyWatch, WatchedKey
-from teraferry.keys.wrapped_blobs import WrappedBlobs
 
 if TYPE_CHECKING:
     from teraferry.installer.ports import Journal, NodeTransport

@@ -14,8 +14,8 @@ from teraferry.installer.ports import Journal
 from teraferry.installer.rollout import key_journal
 from teraferry.installer.rollout.execute import RunRecord
 from teraferry.installer.rollout.key_gate import lost_error, undecided_error
-from teraferry.keys.continuity import Comparison, KeyFacts
-from teraferry.keys.watch import KeyWatch
+from teraferry.keys.continuity.judge import Comparison, KeyFacts
+from teraferry.keys.continuity.watch import KeyWatch
 
 
 def check_keys(watch: KeyWatch, journal: Journal, record: RunRecord) -> Mapping[str, object]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from teraferry.bundles.limits import MAX_RECOVERY_PROOF_BYTES
 from teraferry.installer.site.model import Key
-from teraferry.keys.recovery import Recovery, parse_recovery_proof
+from teraferry.keys.continuity.recovery import Recovery, parse_recovery_proof
 
 ROOT_UID = 0
 

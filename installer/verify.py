@@ -23,7 +23,7 @@ from teraferry.bundles.manifest import Manifest, parse_manifest
 from teraferry.bundles.progress import Progress
 from teraferry.installer.trust.openpgp import OpenPgpDemand, require_demanded_openpgp
 from teraferry.keys.metadata import read_capped, read_metadata
-from teraferry.keys.release_facts import read_bundle
+from teraferry.keys.release.facts import read_bundle
 from teraferry.keys.trust import verify_release
 from teraferry.keys.trust_store import Pinned, TrustStore
 from teraferry.keys.trusted import TrustedRelease

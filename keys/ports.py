@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from teraferry.bundles.system.process import Completed
-from teraferry.keys.continuity import Proof
+from teraferry.keys.continuity.judge import Proof
 
 
 class NodeRunner(Protocol):

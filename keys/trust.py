@@ -23,8 +23,8 @@ from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestam
 from teraferry.bundles.errors import TrustError
 from teraferry.bundles.index import SignedBundle
 from teraferry.bundles.layout import SNAPSHOT, TARGETS
-from teraferry.keys.release_facts import read_bundle, read_targets
-from teraferry.keys.root_chain import disagrees, follow_roots
+from teraferry.keys.release.facts import read_bundle, read_targets
+from teraferry.keys.roots.chain import disagrees, follow_roots
 from teraferry.keys.threshold import threshold_not_met
 from teraferry.keys.trusted import Floor, MetadataFiles, Notice, TrustedRelease
 from teraferry.keys.tuf_metadata import (

@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from teraferry.bundles.errors import UsageError
-from teraferry.keys.openpgp import parse_fingerprint
+from teraferry.keys.openpgp.judge import parse_fingerprint
 
 EXAMPLE: Final = "pkcs11:token=LABEL;object=NAME?module-path=/usr/lib/softhsm/libsofthsm2.so"
 

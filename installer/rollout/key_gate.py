@@ -19,9 +19,9 @@ from teraferry.installer.ports import Entry, Journal
 from teraferry.installer.rollout import key_journal
 from teraferry.installer.rollout.execute import RunRecord
 from teraferry.installer.rollout.plan import TOUCHES
-from teraferry.keys.continuity import Comparison, Finding, KeyFacts
-from teraferry.keys.recovery import Recovery, require_recoverable
-from teraferry.keys.watch import KeyWatch
+from teraferry.keys.continuity.judge import Comparison, Finding, KeyFacts
+from teraferry.keys.continuity.recovery import Recovery, require_recoverable
+from teraferry.keys.continuity.watch import KeyWatch
 
 CHECK_HINT = (
     "Touch nothing. Find the key on that node, or bring it back from its recovery copy; the wrapped blobs are in "

@@ -14,7 +14,7 @@ import msgspec
 
 from teraferry.bundles.errors import OperatorNeededError
 from teraferry.installer.ports import Entry
-from teraferry.keys.continuity import Comparison, Finding, KeyFacts
+from teraferry.keys.continuity.judge import Comparison, Finding, KeyFacts
 
 RECORDED: Final = "keys-recorded"
 KEPT: Final = "keys-kept"

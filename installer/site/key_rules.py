@@ -11,7 +11,7 @@ from teraferry.bundles.errors import UsageError
 from teraferry.installer.site.model import Key, Site
 from teraferry.installer.site.paths import require_absolute, require_words
 from teraferry.installer.site.text import SiteText, Where
-from teraferry.keys.recovery import require_acceptance
+from teraferry.keys.continuity.recovery import require_acceptance
 from teraferry.keys.stores.tpm_answers import parse_handle
 from teraferry.keys.uri import Pkcs11Uri, parse_key_uri
 

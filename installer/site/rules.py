@@ -19,7 +19,7 @@ from teraferry.installer.site.model import Deploy, Site, Transport, TrustTable
 from teraferry.installer.site.paths import require_absolute, require_words
 from teraferry.installer.site.strategy import parse_tier
 from teraferry.installer.site.text import SiteText, Where
-from teraferry.keys.openpgp import parse_fingerprint
+from teraferry.keys.openpgp.judge import parse_fingerprint
 
 
 def require_sound(site: Site, text: SiteText, *, tier: str | None = None) -> None:

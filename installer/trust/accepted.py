@@ -8,7 +8,7 @@ from datetime import datetime
 
 from teraferry.installer.ports import Journal
 from teraferry.installer.trust.record import ACCEPTED, anchor_of, facts_of, remembered, require_store_current
-from teraferry.keys.shown_root import shown_root
+from teraferry.keys.roots.shown import shown_root
 from teraferry.keys.trust_store import Pinned, TrustStore
 from teraferry.keys.trusted import TrustedRelease
 from teraferry.keys.tuf_metadata import Root, parse_metadata

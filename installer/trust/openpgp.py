@@ -21,9 +21,9 @@ from teraferry.bundles.limits import MAX_CHECKSUMS_BYTES, MAX_OPENPGP_SIGNATURE_
 from teraferry.bundles.progress import Progress
 from teraferry.installer.site.model import TrustTable
 from teraferry.keys.checksums import checksums_of, require_checksums
-from teraferry.keys.gpgv import GPGV, has_gpgv, load_openpgp_key, require_openpgp_signature
 from teraferry.keys.metadata import read_capped
-from teraferry.keys.openpgp import parse_fingerprint
+from teraferry.keys.openpgp.gpgv import GPGV, has_gpgv, load_openpgp_key, require_openpgp_signature
+from teraferry.keys.openpgp.judge import parse_fingerprint
 from teraferry.keys.trusted import TrustedRelease
 
 
@@ -63,7 +63,7 @@ def require_demanded_openpgp(
 
     Raises:
         BundleError: ``checksums-differ``, 10; ``medium-unreadable``, 11.
-        TrustError: 20-24; see ``keys.gpgv`` and ``keys.openpgp``.
+        TrustError: 20-24; see ``keys.openpgp.gpgv`` and ``keys.openpgp.judge``.
     """
     path = folder / layout.OPENPGP_SIGNATURE
     if demand is None:

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Final
 
 from teraferry.bundles.errors import BuildError, TrustError
 from teraferry.bundles.system.process import clean_environment, run
-from teraferry.keys.gpgv import OpenPgpKey, require_openpgp_signature
-from teraferry.keys.openpgp_key import fingerprint_of_key, parse_public_key
+from teraferry.keys.openpgp.gpgv import OpenPgpKey, require_openpgp_signature
+from teraferry.keys.openpgp.key import fingerprint_of_key, parse_public_key
 
 if TYPE_CHECKING:
     import gnupg

@@ -31,7 +31,7 @@ import msgspec
 
 from teraferry.bundles.limits import MAX_KEY_ANSWER_BYTES
 from teraferry.bundles.model import Model
-from teraferry.keys.live_proof import pem_of
+from teraferry.keys.continuity.live_proof import pem_of
 from teraferry.keys.ports import Look, NodeRunner
 from teraferry.keys.stores.refusals import require_ran, undecided
 

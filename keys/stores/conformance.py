@@ -13,8 +13,8 @@ import msgspec
 
 from teraferry.bundles.digest import digest_of
 from teraferry.bundles.errors import RefusedError
-from teraferry.keys.continuity import Answer, KeyFacts
-from teraferry.keys.live_proof import judge_answer
+from teraferry.keys.continuity.judge import Answer, KeyFacts
+from teraferry.keys.continuity.live_proof import judge_answer
 from teraferry.keys.ports import Look, NodeRunner
 from teraferry.keys.stores.command import PROGRAM_SECONDS, CommandKey, CommandStore
 

@@ -18,7 +18,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from teraferry.bundles.system.process import Completed
-from teraferry.keys.live_proof import pem_of
+from teraferry.keys.continuity.live_proof import pem_of
 from teraferry.keys.ports import Look, NodeRunner
 from teraferry.keys.stores.pkcs11_answers import (
     Token,

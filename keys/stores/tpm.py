@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from teraferry.bundles.system.process import Completed
-from teraferry.keys.live_proof import pem_of
+from teraferry.keys.continuity.live_proof import pem_of
 from teraferry.keys.ports import Look, NodeRunner
 from teraferry.keys.stores.refusals import require_ran, undecided
 from teraferry.keys.stores.tpm_answers import (

@@ -18,7 +18,7 @@ import pytest
 
 from teraferry.bundles.errors import BuildError, TrustError
 from teraferry.bundles.limits import MAX_REQUEST_BYTES, MAX_ROOT_ROTATIONS
-from teraferry.keys.signing_request import BEGIN, END, SigningRequest, encode_request, open_request
+from teraferry.keys.room.request import BEGIN, END, SigningRequest, encode_request, open_request
 from tests.lab.house import House
 from tests.lab.signing_room import LabRoom, answer
 
@@ -263,7 +263,7 @@ def test_a_consistent_request_for_other_bytes_says_so_and_its_answer_does_not_fi
 
 
 def test_names_from_outside_cannot_draw_on_the_terminal(house: House, tmp_path: Path) -> None:
-    from teraferry.keys.request_text import _text  # the one place through which every line of the text goes
+    from teraferry.keys.room.words import _text  # the one place through which every line of the text goes
 
     assert "\x1b" not in _text(["  image \x1b[2Jevil\u202e"])
 

@@ -16,7 +16,7 @@ from teraferry.installer.key_commands import check_keys, record_keys
 from teraferry.installer.rollout import key_journal
 from teraferry.installer.rollout.execute import ENDED, FAILED, RunRecord
 from teraferry.installer.status import status_of
-from teraferry.keys.recovery import Recovery
+from teraferry.keys.continuity.recovery import Recovery
 from tests.fakes.journal import MemoryJournal
 from tests.fakes.rollout_run import NODES, NOW, Kit, Site, broken_site
 from tests.fakes.rollout_site import FILER, OLD, Life

@@ -9,7 +9,7 @@ import pytest
 from teraferry.builder.kit import Kit
 from teraferry.bundles.errors import TrustError
 from teraferry.keys.metadata import read_metadata
-from teraferry.keys.root_change import RoleChange
+from teraferry.keys.roots.change import RoleChange
 from teraferry.keys.trust import verify_release
 from teraferry.keys.trust_store import TrustStore
 from teraferry.keys.trusted import TrustedRelease

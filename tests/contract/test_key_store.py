@@ -14,14 +14,14 @@ import pytest
 
 from teraferry.bundles.errors import RefusedError
 from teraferry.installer.adapters.transport.command import CommandTransport
-from teraferry.keys.continuity import Comparison, KeyFacts
+from teraferry.keys.continuity.judge import Comparison, KeyFacts
+from teraferry.keys.continuity.watch import KeyWatch, WatchedKey
+from teraferry.keys.continuity.wrapped_blobs import WrappedBlobs
 from teraferry.keys.ports import KeyStore
 from teraferry.keys.stores.command import CommandKey, CommandStore
 from teraferry.keys.stores.pkcs11_token import Pkcs11Store, TokenKey
 from teraferry.keys.stores.tpm import TpmKey, TpmStore
 from teraferry.keys.uri import Pkcs11Uri, parse_key_uri
-from teraferry.keys.watch import KeyWatch, WatchedKey
-from teraferry.keys.wrapped_blobs import WrappedBlobs
 from tests.fakes.keys import FakeKeyStore
 from tests.lab.nodes import Lab
 from tests.lab.softhsm import SoftHsm

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from teraferry.keys.live_proof import pem_of
+from teraferry.keys.continuity.live_proof import pem_of
 from teraferry.keys.ports import Look
 from teraferry.keys.stores.refusals import undecided
 

@@ -26,9 +26,9 @@ from teraferry.installer.rollout.smoke import SmokeGate
 from teraferry.installer.rollout.stopping import StoppedByOperatorError
 from teraferry.installer.site.load import parse_site
 from teraferry.installer.site.model import Site
-from teraferry.keys.recovery import Recovery
-from teraferry.keys.watch import KeyWatch, WatchedKey
-from teraferry.keys.wrapped_blobs import WrappedBlobs
+from teraferry.keys.continuity.recovery import Recovery
+from teraferry.keys.continuity.watch import KeyWatch, WatchedKey
+from teraferry.keys.continuity.wrapped_blobs import WrappedBlobs
 from tests.fakes.journal import MemoryJournal
 from tests.fakes.keys import FakeKeyStore, SeenKeyStore
 from tests.fakes.pair_hands import (

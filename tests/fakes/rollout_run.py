@@ -30,10 +30,10 @@ from teraferry.installer.rollout.rolling_tier import RollingRollout
 from teraferry.installer.rollout.smoke import SmokeGate, SmokeTest
 from teraferry.installer.rollout.stopping import StoppedByOperatorError
 from teraferry.installer.verify import VerifiedBundle
-from teraferry.keys.recovery import Recovery
+from teraferry.keys.continuity.recovery import Recovery
+from teraferry.keys.continuity.watch import KeyWatch, WatchedKey
+from teraferry.keys.continuity.wrapped_blobs import WrappedBlobs
 from teraferry.keys.trusted import Floor, TrustedRelease
-from teraferry.keys.watch import KeyWatch, WatchedKey
-from teraferry.keys.wrapped_blobs import WrappedBlobs
 from tests.fakes.journal import MemoryJournal
 from tests.fakes.keys import FakeKeyStore, SeenKeyStore
 from tests.fakes.memory_bundle import make_bundle, noise

@@ -20,7 +20,7 @@ from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, TargetFil
 from teraferry.bundles.digest import digest_of
 from teraferry.bundles.index import SignedBundle
 from teraferry.bundles.layout import bundle_name
-from teraferry.keys.release_facts import encode_bundle, encode_file
+from teraferry.keys.release.facts import encode_bundle, encode_file
 from teraferry.keys.trusted import SignedFile
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)

@@ -16,7 +16,7 @@ from typing import Any
 from teraferry.bundles import layout
 from teraferry.bundles.entry_header import encoded_header_length
 from teraferry.bundles.tar_header import END_OF_ARCHIVE, encode_tar_header, padded_length
-from teraferry.keys.signing_request import BEGIN, END
+from teraferry.keys.room.request import BEGIN, END
 from tests.fakes.hostile_archive import deflated_member, stored_member
 
 Mutate = Callable[[bytes, random.Random], bytes]

@@ -17,10 +17,10 @@ from teraferry.bundles.index import Index, IndexEntry, encode_index
 from teraferry.bundles.limits import CHUNK_BYTES
 from teraferry.bundles.manifest import Chart, File, Image, ImagePlatform, Manifest, Release, Smoke, encode_manifest
 from teraferry.bundles.tar_header import END_OF_ARCHIVE, padded_length
-from teraferry.keys.release_contents import read_contents
-from teraferry.keys.release_facts import encode_bundle, read_bundle
-from teraferry.keys.signing_answer import AnsweredBytes, SigningAnswer, encode_answer
-from teraferry.keys.signing_request import DeskRequest, ReleaseRequest, checksums_of, encode_request
+from teraferry.keys.release.contents import read_contents
+from teraferry.keys.release.facts import encode_bundle, read_bundle
+from teraferry.keys.room.answer import AnsweredBytes, SigningAnswer, encode_answer
+from teraferry.keys.room.request import DeskRequest, ReleaseRequest, checksums_of, encode_request
 from tests.fakes import small_repository as repository
 from tests.fakes.hostile_archive import deflated_member, stored_member
 from tests.fakes.site_toml import SITE, pair_site

@@ -30,9 +30,9 @@ from teraferry.bundles.manifest import encode_manifest, parse_manifest
 from teraferry.bundles.member_reading import Cursor, Place, read_deflated_member, read_stored_member
 from teraferry.bundles.tar_header import padded_length
 from teraferry.installer.site.load import parse_site
-from teraferry.keys.release_facts import read_bundle, read_targets
-from teraferry.keys.signing_answer import parse_answer
-from teraferry.keys.signing_request import open_request
+from teraferry.keys.release.facts import read_bundle, read_targets
+from teraferry.keys.room.answer import parse_answer
+from teraferry.keys.room.request import open_request
 from teraferry.keys.trust import verify_pinned_root, verify_release
 from teraferry.keys.trusted import Floor, MetadataFiles
 from teraferry.keys.tuf_metadata import fingerprint_of, materials_of, parse_metadata, product_of, signed_bytes

@@ -19,7 +19,7 @@ from teraferry.installer.rollout.plan import Plan, Target, plan_targets
 from teraferry.installer.rollout.rolling import execute_rolling_update
 from teraferry.installer.rollout.rolling_parts import Patience, RollingParts
 from teraferry.installer.rollout.smoke import SmokeGate
-from teraferry.keys.watch import KeyWatch
+from teraferry.keys.continuity.watch import KeyWatch
 from tests.fakes.journal import MemoryJournal
 from tests.fakes.workload import FakeWorkload
 from tests.lab.answers import Answer, AnswerServer

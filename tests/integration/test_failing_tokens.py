@@ -16,7 +16,7 @@ from teraferry.builder.sign import sign_kit
 from teraferry.builder.signing_room import SigningRoom
 from teraferry.bundles.errors import BuildError
 from teraferry.bundles.progress import Silent
-from teraferry.keys.root_change import RoleChange, change_root
+from teraferry.keys.roots.change import RoleChange, change_root
 from teraferry.keys.signers import KeyRing
 from teraferry.keys.signers.token_errors import CAUSES
 from tests.fakes.failing_token import Fault, loader

@@ -19,7 +19,7 @@ from securesystemslib.signer import Signature
 from teraferry.builder.kit import locate_kit
 from teraferry.bundles.errors import TeraFerryError
 from teraferry.bundles.system.clock import now_utc
-from teraferry.keys.ceremony import init_trust
+from teraferry.keys.roots.ceremony import init_trust
 from teraferry.keys.signers import KeyRing
 from tests.integration.test_openssl_verify import typed
 from tests.lab.house import House, no_pin

@@ -12,12 +12,12 @@ import pytest
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.system.process import Completed
 from teraferry.installer.adapters.transport.local import LocalTransport
+from teraferry.keys.continuity.watch import KeyWatch, WatchedKey
+from teraferry.keys.continuity.wrapped_blobs import WrappedBlobs
 from teraferry.keys.stores.command import CommandKey, CommandStore
 from teraferry.keys.stores.conformance import Conformity, try_program
 from teraferry.keys.stores.pkcs11_token import Pkcs11Store, TokenKey
 from teraferry.keys.uri import Pkcs11Uri, parse_key_uri
-from teraferry.keys.watch import KeyWatch, WatchedKey
-from teraferry.keys.wrapped_blobs import WrappedBlobs
 from tests.lab.softhsm import SoftHsm
 
 PROGRAM = Path(__file__).parents[1] / "lab" / "key_program.py"

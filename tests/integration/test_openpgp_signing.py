@@ -19,7 +19,7 @@ from teraferry.builder.kit import Kit
 from teraferry.bundles.errors import BuildError
 from teraferry.bundles.system.clock import now_utc
 from teraferry.bundles.system.process import run
-from teraferry.keys.gpgv import OpenPgpKey, require_openpgp_signature
+from teraferry.keys.openpgp.gpgv import OpenPgpKey, require_openpgp_signature
 from teraferry.keys.signers.openpgp import sign_detached
 from tests.lab.gnupg import GpgHome
 from tests.lab.house import House

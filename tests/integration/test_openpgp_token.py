@@ -17,7 +17,7 @@ import pytest
 
 from teraferry.bundles.system.clock import now_utc
 from teraferry.bundles.system.process import run
-from teraferry.keys.gpgv import load_openpgp_key, require_openpgp_signature
+from teraferry.keys.openpgp.gpgv import load_openpgp_key, require_openpgp_signature
 from tests.architecture.source_tree import REPOSITORY
 from tests.lab.house import House
 from tests.lab.nodes import wait_until

@@ -27,8 +27,8 @@ from pkcs11 import Attribute
 from pkcs11.util.ec import decode_ec_private_key, decode_ec_public_key
 
 from teraferry.bundles.errors import TeraFerryError
-from teraferry.keys.ceremony import TrustPlan, init_trust
-from teraferry.keys.root_change import RoleChange, change_root
+from teraferry.keys.roots.ceremony import TrustPlan, init_trust
+from teraferry.keys.roots.change import RoleChange, change_root
 from teraferry.keys.signers import KeyRing
 from teraferry.keys.signers.signer import SignerEvidence
 from teraferry.keys.trust_folder import TrustFolder

@@ -14,11 +14,11 @@ import pytest
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.system.process import Completed
 from teraferry.installer.adapters.transport.command import CommandTransport
-from teraferry.keys.continuity import KeyFacts
-from teraferry.keys.live_proof import judge_answer
+from teraferry.keys.continuity.judge import KeyFacts
+from teraferry.keys.continuity.live_proof import judge_answer
+from teraferry.keys.continuity.watch import KeyWatch, WatchedKey
+from teraferry.keys.continuity.wrapped_blobs import WrappedBlobs
 from teraferry.keys.stores.tpm import TpmKey, TpmStore
-from teraferry.keys.watch import KeyWatch, WatchedKey
-from teraferry.keys.wrapped_blobs import WrappedBlobs
 from tests.lab.nodes import Lab
 from tests.lab.swtpm import COUNTED, COUNTER, COUNTING, SEALED, SIGNING, TCTI, TWIN, LabTpm
 

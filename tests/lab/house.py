@@ -23,9 +23,9 @@ from teraferry.bundles import layout
 from teraferry.bundles.archive_writer import write_archive
 from teraferry.bundles.manifest import Manifest, Release, encode_manifest
 from teraferry.bundles.progress import Silent
-from teraferry.keys.ceremony import TrustPlan, init_trust
 from teraferry.keys.metadata import read_metadata
-from teraferry.keys.root_change import RoleChange, change_root
+from teraferry.keys.roots.ceremony import TrustPlan, init_trust
+from teraferry.keys.roots.change import RoleChange, change_root
 from teraferry.keys.signers import KeyRing
 from teraferry.keys.signers.file import PrivateKey
 from teraferry.keys.trust import verify_release

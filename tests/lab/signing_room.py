@@ -12,9 +12,9 @@ from teraferry.builder.sign_answers import AnswerFile
 from teraferry.builder.sign_request import WrittenRequest, request_signatures
 from teraferry.builder.signing_room import SigningRoom
 from teraferry.bundles.progress import Silent
+from teraferry.keys.room.answer import answer_request, encode_answer
+from teraferry.keys.room.request import open_request
 from teraferry.keys.signers import KeyRing
-from teraferry.keys.signing_answer import answer_request, encode_answer
-from teraferry.keys.signing_request import open_request
 from tests.lab.house import NOW, House, no_pin
 
 

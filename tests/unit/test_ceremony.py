@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from teraferry.bundles.errors import TeraFerryError
-from teraferry.keys.ceremony import TrustPlan, init_trust
+from teraferry.keys.roots.ceremony import TrustPlan, init_trust
 from teraferry.keys.signers import KeyRing
 from teraferry.keys.trust_folder import TrustFolder
 from teraferry.keys.tuf_metadata import Root, fingerprint_of, parse_metadata, product_of

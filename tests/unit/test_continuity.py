@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from teraferry.bundles.digest import digest_of
-from teraferry.keys.continuity import Answer, KeyFacts, Sight, compare
+from teraferry.keys.continuity.judge import Answer, KeyFacts, Sight, compare
 
 BLOB = "/var/lib/terachat/company.key.wrapped"
 FACTS = KeyFacts(

@@ -10,8 +10,8 @@ from securesystemslib.signer import SSlibKey
 
 from teraferry.bundles.errors import TeraFerryError, TrustError
 from teraferry.keys.public_keys import UnusableKeyError, has_openssl_line, metadata_content, openssl_line
-from teraferry.keys.root_change import RoleChange
-from teraferry.keys.root_draft import DESK, ListedKey, RoleDraft, RootDraft, draft_of, require_sound_draft
+from teraferry.keys.roots.change import RoleChange
+from teraferry.keys.roots.draft import DESK, ListedKey, RoleDraft, RootDraft, draft_of, require_sound_draft
 from teraferry.keys.signers import KeyRing
 from teraferry.keys.threshold import Role, require_threshold
 from teraferry.keys.tuf_metadata import CUSTOM, EACH_FAMILY

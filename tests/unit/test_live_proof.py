@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from teraferry.bundles.digest import digest_of
-from teraferry.keys.continuity import Answer, KeyFacts
-from teraferry.keys.live_proof import judge_answer, pem_of
+from teraferry.keys.continuity.judge import Answer, KeyFacts
+from teraferry.keys.continuity.live_proof import judge_answer, pem_of
 
 EC, EC384, ED, RSA = (
     ec.generate_private_key(ec.SECP256R1()),

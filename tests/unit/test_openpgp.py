@@ -11,10 +11,10 @@ import pytest
 
 from teraferry.bundles.errors import TrustError
 from teraferry.bundles.system.clock import now_utc
-from teraferry.keys.gpg_listing import end_of_rows, list_key_end
-from teraferry.keys.gpgv import OpenPgpKey, load_openpgp_key, require_openpgp_signature
-from teraferry.keys.openpgp import judge_status, parse_fingerprint
-from teraferry.keys.openpgp_key import fingerprint_of_key, parse_public_key
+from teraferry.keys.openpgp.gpgv import OpenPgpKey, load_openpgp_key, require_openpgp_signature
+from teraferry.keys.openpgp.judge import judge_status, parse_fingerprint
+from teraferry.keys.openpgp.key import fingerprint_of_key, parse_public_key
+from teraferry.keys.openpgp.listing import end_of_rows, list_key_end
 from tests.lab.gnupg import GpgHome
 
 CONTENT = b"0123  START-HERE.html\n4567  terachat-4.2.0.tar.gz\n"

@@ -9,8 +9,8 @@ import pytest
 
 from teraferry.bundles.digest import digest_of
 from teraferry.bundles.errors import RefusedError
-from teraferry.keys.continuity import KeyFacts
-from teraferry.keys.recovery import Recovery, parse_recovery_proof, require_acceptance, require_recoverable
+from teraferry.keys.continuity.judge import KeyFacts
+from teraferry.keys.continuity.recovery import Recovery, parse_recovery_proof, require_acceptance, require_recoverable
 
 FACTS = KeyFacts(name="Company_Key", node="vol-1", store="tpm", handle="h", proof="presence", marks={"name": "000b"})
 

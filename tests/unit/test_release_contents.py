@@ -10,8 +10,8 @@ from tuf.api.metadata import Targets
 from teraferry.builder.kit import Kit
 from teraferry.builder.release_ledger import read_record
 from teraferry.bundles.errors import BundleError
-from teraferry.keys.release_contents import read_contents
-from teraferry.keys.release_record import ReleaseRecord
+from teraferry.keys.release.contents import read_contents
+from teraferry.keys.release.record import ReleaseRecord
 from teraferry.keys.tuf_metadata import parse_metadata
 from tests.lab.house import House
 

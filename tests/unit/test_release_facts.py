@@ -11,7 +11,7 @@ from tuf.api.metadata import Targets
 
 from teraferry.bundles.errors import TrustError
 from teraferry.bundles.index import SignedBundle
-from teraferry.keys.release_facts import encode_bundle, encode_file, read_bundle, read_targets
+from teraferry.keys.release.facts import encode_bundle, encode_file, read_bundle, read_targets
 from teraferry.keys.trusted import SignedFile
 from tests.lab.house import NOW
 

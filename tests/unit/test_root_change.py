@@ -13,7 +13,7 @@ from tuf.api.metadata import Metadata, Root
 
 from teraferry.bundles.errors import BuildError, TeraFerryError, TrustError
 from teraferry.bundles.limits import MAX_ROOT_ROTATIONS
-from teraferry.keys.root_change import RoleChange
+from teraferry.keys.roots.change import RoleChange
 from teraferry.keys.tuf_metadata import fingerprint_of, materials_of, signed_bytes
 from tests.lab.house import NOW, House
 

@@ -19,8 +19,8 @@ from teraferry.bundles.errors import TeraFerryError
 from teraferry.bundles.limits import MAX_ANSWER_BYTES, MAX_RELEASE_RECORD_BYTES
 from teraferry.bundles.manifest import Manifest, Release, Smoke, encode_manifest
 from teraferry.bundles.progress import Silent
-from teraferry.keys.release_record import ReleaseRecord, store_record
-from teraferry.keys.signing_request import open_request
+from teraferry.keys.release.record import ReleaseRecord, store_record
+from teraferry.keys.room.request import open_request
 from teraferry.keys.tuf_metadata import fingerprint_of, parse_metadata, signed_bytes
 from tests.fakes.small_bundle import sources_of
 from tests.lab.house import NOW, House

@@ -12,7 +12,7 @@ from teraferry.bundles import layout
 from teraferry.bundles.errors import TrustError
 from teraferry.bundles.limits import MAX_ROOT_ROTATIONS
 from teraferry.keys.metadata import read_metadata
-from teraferry.keys.root_change import RoleChange
+from teraferry.keys.roots.change import RoleChange
 from teraferry.keys.signers import KeyRing
 from teraferry.keys.trust import verify_release
 from teraferry.keys.trusted import Floor

@@ -11,7 +11,7 @@ from teraferry.bundles.digest import digest_of, hex_of
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.limits import MAX_KEY_BLOB_BYTES
 from teraferry.installer.adapters.transport.local import LocalTransport
-from teraferry.keys.wrapped_blobs import WrappedBlobs
+from teraferry.keys.continuity.wrapped_blobs import WrappedBlobs
 
 WRAPPED = b"wrapped by the TPM"
 

@@ -23,10 +23,10 @@ from teraferry.bundles.errors import BuildError, BundleError, TrustError
 from teraferry.bundles.limits import MAX_REQUEST_BYTES, MAX_ROOT_ROTATIONS
 from teraferry.bundles.model import Model
 from teraferry.keys.checksums import encode_checksums
-from teraferry.keys.release_contents import ReleaseContents, read_contents
-from teraferry.keys.release_facts import read_bundle
-from teraferry.keys.release_record import RecordedRelease, ReleaseRecord, capped, judge_record, parse_base64
-from teraferry.keys.request_text import desk_text, release_text
+from teraferry.keys.release.contents import ReleaseContents, read_contents
+from teraferry.keys.release.facts import read_bundle
+from teraferry.keys.release.record import RecordedRelease, ReleaseRecord, capped, judge_record, parse_base64
+from teraferry.keys.room.words import desk_text, release_text
 from teraferry.keys.strict_json import unreadable
 from teraferry.keys.to_sign import ToSign, desk_to_sign, release_to_sign
 from teraferry.keys.trust import verify_roots

@@ -21,7 +21,7 @@ from teraferry.bundles.limits import MAX_METADATA_BYTES, MAX_RELEASE_RECORD_BYTE
 from teraferry.bundles.model import Model
 from teraferry.bundles.system.durable import sync_directory, write_durably
 from teraferry.keys.metadata import read_capped
-from teraferry.keys.release_contents import ReleaseContents, read_contents
+from teraferry.keys.release.contents import ReleaseContents, read_contents
 from teraferry.keys.strict_json import unreadable
 from teraferry.keys.tuf_metadata import parse_metadata, require_signed
 

@@ -26,8 +26,8 @@ from teraferry.bundles.model import Model
 from teraferry.keys.evidence import encode_evidence, require_evidence
 from teraferry.keys.may_sign import require_bound_to_token, require_in_role
 from teraferry.keys.public_keys import UnusableKeyError, is_valid_over_sha256
+from teraferry.keys.room.request import OpenedRequest
 from teraferry.keys.signers import KeySigner
-from teraferry.keys.signing_request import OpenedRequest
 from teraferry.keys.strict_json import parse_strict_object
 from teraferry.keys.to_sign import ROLES, ToSign
 from teraferry.keys.tuf_metadata import is_signed_by, signed_bytes

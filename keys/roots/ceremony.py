@@ -2,7 +2,7 @@
 
 Every key that the root names is opened and signs once, here, before it is written down: a root
 that names a key which cannot sign would be noticed months later, far away, by the wrong people.
-``keys.root_change`` makes every later root.
+``keys.roots.change`` makes every later root.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from teraferry.bundles.errors import UsageError
 from teraferry.bundles.manifest import Product
 from teraferry.keys.evidence import encode_root_evidence
 from teraferry.keys.may_sign import require_bound_to_token
-from teraferry.keys.root_draft import DESK, RELEASE, ROOT, RoleDraft, RootDraft, compose_root, require_sound_draft
+from teraferry.keys.roots.draft import DESK, RELEASE, ROOT, RoleDraft, RootDraft, compose_root, require_sound_draft
 from teraferry.keys.signers import KeyRing, KeySigner
 from teraferry.keys.trust import verify_pinned_root
 from teraferry.keys.trust_folder import TrustFolder, TrustState

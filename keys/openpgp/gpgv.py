@@ -1,4 +1,4 @@
-"""Ask gpgv about a detached signature. The judgement of what it says is ``keys.openpgp``'s.
+"""Ask gpgv about a detached signature. The judgement of what it says is ``keys.openpgp.judge``'s.
 
 gpgv and not gpg: it needs no home of its own, no agent, no trust database, fetches nothing, and
 is on systems without gpg, since their package manager needs it. It sees three things and
@@ -22,8 +22,8 @@ from typing import Final
 from teraferry.bundles.errors import Fact, TrustError
 from teraferry.bundles.layout import OPENPGP_SIGNATURE
 from teraferry.bundles.system.process import run
-from teraferry.keys.openpgp import HINT_OWNER, TOLERANCE, OpenPgpSignature, judge_status
-from teraferry.keys.openpgp_key import MAX_PUBLIC_KEY_BYTES, fingerprint_of_key, parse_public_key
+from teraferry.keys.openpgp.judge import HINT_OWNER, TOLERANCE, OpenPgpSignature, judge_status
+from teraferry.keys.openpgp.key import MAX_PUBLIC_KEY_BYTES, fingerprint_of_key, parse_public_key
 
 GPGV: Final = "gpgv"
 _SECONDS: Final = 60.0
@@ -91,7 +91,7 @@ def require_openpgp_signature(
 
     Raises:
         TrustError: 20 ``openpgp-missing``; 23 ``openpgp-clock-behind``, ``openpgp-no-verifier``,
-            ``openpgp-undecided``; or see ``keys.openpgp.judge_status``.
+            ``openpgp-undecided``; or see ``keys.openpgp.judge.judge_status``.
     """
     if not signature:
         raise TrustError(

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from teraferry.bundles.digest import digest_of
-from teraferry.keys.continuity import Answer, KeyFacts
+from teraferry.keys.continuity.judge import Answer, KeyFacts
 
 CHALLENGE_BYTES: Final = 32
 """As long as SHA-256; a nonce nobody can have prepared an answer for."""

@@ -17,7 +17,7 @@ from typing import Final
 
 from teraferry.bundles.errors import TrustError
 from teraferry.bundles.system.process import run
-from teraferry.keys.gpgv import OpenPgpKey
+from teraferry.keys.openpgp.gpgv import OpenPgpKey
 
 _SECONDS: Final = 30.0
 

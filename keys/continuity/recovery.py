@@ -19,7 +19,7 @@ import msgspec
 from teraferry.bundles.digest import Digest
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.model import Model
-from teraferry.keys.continuity import KeyFacts
+from teraferry.keys.continuity.judge import KeyFacts
 
 _Words = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
 

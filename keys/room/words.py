@@ -16,10 +16,10 @@ from teraferry.bundles.digest import Digest, hex_of
 from teraferry.bundles.index import SignedBundle
 from teraferry.bundles.system.console_text import printable
 from teraferry.keys.public_keys import material_of
-from teraferry.keys.qr_text import qr_lines
-from teraferry.keys.release_contents import ReleaseContents
-from teraferry.keys.release_difference import compare_releases
-from teraferry.keys.release_record import RecordedRelease
+from teraferry.keys.release.contents import ReleaseContents
+from teraferry.keys.release.difference import compare_releases
+from teraferry.keys.release.record import RecordedRelease
+from teraferry.keys.room.qr import qr_lines
 from teraferry.keys.to_sign import ToSign
 from teraferry.keys.trusted import SignedFile
 from teraferry.keys.tuf_metadata import fingerprint_of, materials_of, product_of, signed_bytes

@@ -16,10 +16,10 @@ import msgspec
 
 from teraferry.bundles.digest import Digest, digest_of
 from teraferry.bundles.errors import RefusedError
-from teraferry.keys.continuity import Answer, Comparison, KeyFacts, Sight, compare
-from teraferry.keys.live_proof import MIN_ANSWER_BYTES, judge_answer
+from teraferry.keys.continuity.judge import Answer, Comparison, KeyFacts, Sight, compare
+from teraferry.keys.continuity.live_proof import MIN_ANSWER_BYTES, judge_answer
+from teraferry.keys.continuity.wrapped_blobs import WrappedBlobs
 from teraferry.keys.ports import KeyStore, Look
-from teraferry.keys.wrapped_blobs import WrappedBlobs
 
 
 @dataclass(frozen=True, slots=True)

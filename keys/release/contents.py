@@ -21,7 +21,7 @@ from teraferry.bundles.index_check import parse_index
 from teraferry.bundles.limits import MAX_INDEX_PLAIN_BYTES
 from teraferry.bundles.manifest import Manifest, parse_manifest
 from teraferry.bundles.member_reading import Place
-from teraferry.keys.release_facts import read_bundle, read_targets
+from teraferry.keys.release.facts import read_bundle, read_targets
 from teraferry.keys.trusted import SignedFile
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from teraferry.keys.release_contents import ReleaseContents
+from teraferry.keys.release.contents import ReleaseContents
 
 
 @dataclass(frozen=True, slots=True)

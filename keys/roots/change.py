@@ -17,9 +17,9 @@ from securesystemslib.signer import Key
 from tuf.api.metadata import Metadata, Root
 
 from teraferry.bundles.errors import BuildError, Fact, UsageError
-from teraferry.keys.ceremony import require_able
 from teraferry.keys.evidence import encode_root_evidence
-from teraferry.keys.root_draft import ROOT, NamedKey, RoleDraft, RootDraft, compose_root, draft_of, require_sound_draft
+from teraferry.keys.roots.ceremony import require_able
+from teraferry.keys.roots.draft import ROOT, NamedKey, RoleDraft, RootDraft, compose_root, draft_of, require_sound_draft
 from teraferry.keys.signers import KeyRing
 from teraferry.keys.threshold import distinct_signers, is_enough, missing_families
 from teraferry.keys.trust import verify_roots

@@ -1,0 +1,1 @@
+"""Keys that must survive: recorded, looked at, proved, copied away."""

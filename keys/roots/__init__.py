@@ -1,0 +1,1 @@
+"""Roots: founded, changed, followed and shown."""
