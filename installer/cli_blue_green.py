@@ -115,6 +115,7 @@ def make_blue_green(
 ) -> BlueGreenParts:
     """Return the hands of a blue-green rollout of ``site``."""
     from teraferry.installer.rollout.blue_green_parts import BlueGreenParts
+    from teraferry.installer.rollout.staging import STAGING_JOBS
 
     replicator, promotion = make_replicator(site)
     return BlueGreenParts(
@@ -126,6 +127,7 @@ def make_blue_green(
         smoke=make_smoke(plan.smoke, partial(_transport_to, site), progress),
         workloads=make_workloads(site, plan),
         pieces=pieces,
+        staging_jobs=STAGING_JOBS,
         window=make_window(site),
         monotonic_seconds=monotonic_seconds,
         sleep_seconds=sleep_seconds,

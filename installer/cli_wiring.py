@@ -252,6 +252,7 @@ def make_rolling(
 ) -> RollingParts:
     """Return the hands of a rolling update of ``site``."""
     from teraferry.installer.rollout.rolling_parts import Patience, RollingParts
+    from teraferry.installer.rollout.staging import STAGING_JOBS
 
     nodes = {node.name: node for node in site.nodes}
     table = site.cluster
@@ -263,6 +264,7 @@ def make_rolling(
         volume_addresses=frozenset(node.address for node in site.nodes_of("volume")),
         pieces=pieces,
         patience=Patience(table.soak_seconds, table.stalled_after_seconds),
+        staging_jobs=STAGING_JOBS,
         mode=table.mode,
         on_failure=table.on_failure,
         monotonic_seconds=monotonic_seconds,

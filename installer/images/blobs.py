@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -18,6 +17,7 @@ from teraferry.bundles.digest import Buffer, Digest, StreamDigest, hex_of
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.progress import Progress
 from teraferry.installer.ports import Registry
+from teraferry.installer.together import run_together
 
 
 class StreamsBlobs(Protocol):
@@ -42,40 +42,6 @@ class BlobTask:
 
 class _StoppedError(Exception):
     """Another blob failed; this upload is cancelled."""
-
-
-def run_together(tasks: Sequence[Callable[[], None]], *, jobs: int, stop: threading.Event | None = None) -> None:
-    """Run ``tasks`` in order on ``jobs`` threads; the first failure stops the rest and is raised.
-
-    ``stop`` is set on the first failure, for tasks that can end early by raising.
-    """
-    stopped = stop or threading.Event()
-    failures: list[BaseException] = []
-    queue = iter(tasks)
-    lock = threading.Lock()
-
-    def work() -> None:
-        while not stopped.is_set():
-            with lock:
-                task = next(queue, None)
-            if task is None:
-                return
-            try:
-                task()
-            except BaseException as error:
-                # Raised below, on the caller's thread; those that ended because of it come later.
-                failures.append(error)
-                stopped.set()
-
-    with ThreadPoolExecutor(max_workers=max(1, min(jobs, len(tasks)))) as pool:
-        try:
-            for future in [pool.submit(work) for _ in range(max(1, jobs))]:
-                future.result()
-        finally:
-            # Ctrl-C arrives on this thread: let the others end rather than push on to the last byte.
-            stopped.set()
-    if failures:
-        raise failures[0]
 
 
 class BlobLoader:

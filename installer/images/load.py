@@ -19,8 +19,9 @@ from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.image_plan import Document, ImagePlan, ReadsDocuments, plan_images
 from teraferry.bundles.manifest import Manifest
 from teraferry.bundles.progress import Progress
-from teraferry.installer.images.blobs import BlobLoader, BlobTask, StreamsBlobs, run_together
+from teraferry.installer.images.blobs import BlobLoader, BlobTask, StreamsBlobs
 from teraferry.installer.ports import Registry
+from teraferry.installer.together import run_together
 
 
 class ReadsBundle(StreamsBlobs, ReadsDocuments, Protocol):

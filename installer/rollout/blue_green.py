@@ -19,6 +19,7 @@ from teraferry.installer.rollout.blue_green_window import let_go
 from teraferry.installer.rollout.execute import ROLLBACK, STOPPED, RunRecord, execute
 from teraferry.installer.rollout.key_gate import KeyContinuityError
 from teraferry.installer.rollout.plan import BRING_UP, PROVE, SMOKE, STAGE, Plan, Step
+from teraferry.installer.rollout.staging import lengths_bytes_of, stage_together
 from teraferry.installer.rollout.stopping import StoppedByOperatorError
 
 POSTPONED: Final = 41
@@ -74,6 +75,7 @@ class _BlueGreen:
     """One run: its plan, and what becomes of it when something fails."""
 
     def __init__(self, plan: Plan, parts: BlueGreenParts, record: RunRecord) -> None:
+        self._plan = plan
         self._parts = parts
         self._record = record
         self._steps = BlueGreenSteps(plan, parts, record)
@@ -84,7 +86,16 @@ class _BlueGreen:
     def roll_out(self) -> None:
         """Carry the plan out."""
         self._steps.reopen()
-        execute(self._steps.actions(), self._record, self._parts.progress, before_step=self._halt_if_asked)
+        actions, parts = self._steps.actions(), self._parts
+        stage_together(
+            actions,
+            self._record,
+            parts.progress,
+            lengths_bytes=lengths_bytes_of(self._plan),
+            jobs=parts.staging_jobs,
+            before_step=self._halt_if_asked,
+        )
+        execute(actions, self._record, parts.progress, before_step=self._halt_if_asked)
 
     def settle_failure(self, error: TeraFerryError) -> None:
         """Decide what a failed step means: nothing for whoever is served, or the way back.

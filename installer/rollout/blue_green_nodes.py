@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
-from teraferry.bundles.digest import Buffer, Digest
 from teraferry.bundles.errors import RefusedError
 from teraferry.installer.blue_green_ports import TrafficObservation
 from teraferry.installer.ports import Workload
@@ -13,6 +12,7 @@ from teraferry.installer.rollout.blue_green_parts import BlueGreenParts
 from teraferry.installer.rollout.blue_green_plan import other_cluster
 from teraferry.installer.rollout.execute import Action, RunRecord
 from teraferry.installer.rollout.plan import Plan, Step, Target
+from teraferry.installer.rollout.staging import stage_action
 
 START_SECONDS = 120.0
 """How long a started node may take to run the right digest."""
@@ -31,24 +31,10 @@ class StandbyNodes:
 
     def stage(self, step: Step, target: Target) -> Action:
         """Bring one file to one node, beside the running version."""
-        workload = self._workload(target)
-
-        def act() -> None:
-            self._parts.progress.start(f"stage {target.node}", total_bytes=target.length_bytes, detail=target.file)
-            workload.stage(self._counted(target.digest), target.digest, mode=target.mode)
-
-        def confirm() -> Mapping[str, object]:
-            if not workload.staged(target.digest):
-                raise RefusedError(
-                    "stage-not-there",
-                    f"node {target.node}: {target.file} is not there after its upload, expected {target.digest}",
-                    hint="Look at the disk of that node, then type the same command again.",
-                    facts={"node": target.node, "digest": target.digest},
-                )
-            return {"node": target.node, "digest": target.digest}
-
-        is_true = partial(workload.staged, target.digest)
-        return Action(step, _never, is_true, act, confirm, {"digest": target.digest})
+        parts = self._parts
+        return stage_action(
+            step, target, self._workload(target), pieces=parts.pieces, progress=parts.progress, is_moot=_never
+        )
 
     def bring_up(self, step: Step) -> Action:
         """Restart one node on the new version; it must run the signed digest."""
@@ -93,11 +79,6 @@ class StandbyNodes:
             and self._workload(each).selected() == each.digest
             for each in targets
         )
-
-    def _counted(self, digest: Digest) -> Iterable[Buffer]:
-        for piece in self._parts.pieces(digest):
-            yield piece
-            self._parts.progress.advance(len(piece))
 
 
 def stands_elsewhere(seen: TrafficObservation, *, expected: str) -> RefusedError:

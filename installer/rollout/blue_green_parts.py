@@ -47,9 +47,10 @@ class BlueGreenParts:
     smoke: SmokeGate
     workloads: Mapping[tuple[str, str], Workload]  # (node name, deploy path) -> its workload
     pieces: Callable[[Digest], Iterable[Buffer]]  # verified bytes of a blob
+    staging_jobs: int  # nodes that are sent to at the same time
     window: Window
     monotonic_seconds: Callable[[], float]
     sleep_seconds: Callable[[float], None]
     progress: Progress
     keys: KeyGate
-    require_not_stopped: Callable[[], None] = lambda: None  # raises StoppedByOperatorError
+    require_not_stopped: Callable[[], None]  # raises StoppedByOperatorError

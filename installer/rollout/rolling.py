@@ -19,6 +19,7 @@ from teraferry.installer.rollout.plan import Plan, Step
 from teraferry.installer.rollout.rolling_parts import RollingParts, check_cluster_health
 from teraferry.installer.rollout.rolling_steps import START_SECONDS, RollingSteps
 from teraferry.installer.rollout.smoke import SmokeFailedError
+from teraferry.installer.rollout.staging import lengths_bytes_of, stage_together
 from teraferry.installer.rollout.stopping import StoppedByOperatorError, may_halt_before
 
 
@@ -59,7 +60,16 @@ class _Rolling:
     def roll_out(self) -> None:
         """Carry the plan out."""
         self._steps.reopen(self._plan)
-        execute(self._steps.actions(self._plan), self._record, self._parts.progress, before_step=self._halt_if_asked)
+        actions, parts = self._steps.actions(self._plan), self._parts
+        stage_together(
+            actions,
+            self._record,
+            parts.progress,
+            lengths_bytes=lengths_bytes_of(self._plan),
+            jobs=parts.staging_jobs,
+            before_step=self._halt_if_asked,
+        )
+        execute(actions, self._record, parts.progress, before_step=self._halt_if_asked)
 
     def _halt_if_asked(self, step: Step) -> None:
         if not may_halt_before(step, mode=self._parts.mode):

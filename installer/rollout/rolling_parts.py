@@ -38,6 +38,7 @@ class RollingParts:
     volume_addresses: frozenset[str]
     pieces: Callable[[Digest], Iterable[Buffer]]  # verified bytes of a blob
     patience: Patience
+    staging_jobs: int  # nodes that are sent to at the same time
     mode: str  # "safe" or "quick"
     on_failure: str  # "stop" or "rollback"
     monotonic_seconds: Callable[[], float]

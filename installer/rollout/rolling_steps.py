@@ -8,10 +8,9 @@ done again, and one whose purpose has passed is not looked at again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from teraferry.bundles.digest import Buffer, Digest
 from teraferry.bundles.errors import RefusedError
 from teraferry.installer.ports import ClusterObservation
 from teraferry.installer.rollout import plan as planning
@@ -20,6 +19,7 @@ from teraferry.installer.rollout.gates import Baseline
 from teraferry.installer.rollout.plan import Plan, Step, Target
 from teraferry.installer.rollout.rolling_nodes import NodeView
 from teraferry.installer.rollout.rolling_parts import RollingParts, judge_now, require_full_health, wait_while_moving
+from teraferry.installer.rollout.staging import stage_action
 
 START_SECONDS = 120.0
 """How long a started node may take to be in the cluster with the right digest running."""
@@ -76,29 +76,13 @@ class RollingSteps:
         return self._already[key]
 
     def _stage(self, step: Step, target: Target) -> Action:
-        workload = self.nodes.workload(target)
-
-        def act() -> None:
-            self._parts.progress.start(f"stage {target.node}", total_bytes=target.length_bytes, detail=target.file)
-            workload.stage(self._counted(target.digest), target.digest, mode=target.mode)
-
-        def confirm() -> Mapping[str, object]:
-            if not workload.staged(target.digest):
-                raise RefusedError(
-                    "stage-not-there",
-                    f"node {target.node}: {target.file} is not there after its upload, expected {target.digest}",
-                    hint="Look at the disk of that node, then type the same command again.",
-                    facts={"node": target.node, "digest": target.digest},
-                )
-            return {"node": target.node, "digest": target.digest}
-
-        return Action(
+        return stage_action(
             step,
-            lambda: self._record.is_done(step.id) and self._touched(target.node),
-            lambda: workload.staged(target.digest),
-            act,
-            confirm,
-            {"digest": target.digest},
+            target,
+            self.nodes.workload(target),
+            pieces=self._parts.pieces,
+            progress=self._parts.progress,
+            is_moot=lambda: self._record.is_done(step.id) and self._touched(target.node),
         )
 
     def check_cluster_health(self, step: Step, targets: Sequence[Target], prefix: str) -> Action:
@@ -250,11 +234,6 @@ class RollingSteps:
             self._parts.progress.waiting(f"soak of {node}", f"{left:.0f} s left")
             require_full_health(self._parts, baseline=self._baseline, why=f"soak of {node}")
             self._parts.sleep_seconds(min(left, self._parts.patience.poll_seconds))
-
-    def _counted(self, digest: Digest) -> Iterable[Buffer]:
-        for piece in self._parts.pieces(digest):
-            yield piece
-            self._parts.progress.advance(len(piece))
 
 
 def _nothing() -> None:

@@ -158,6 +158,7 @@ class PairSite:
             ),
             workloads={(node, PATH): PairWorkload(world, life, node) for node in nodes},
             pieces=kit.bundle.pieces,
+            staging_jobs=1,
             window=Window(
                 seconds=CHECKS,
                 every_seconds=1,

@@ -259,6 +259,7 @@ class Site:
                     volume_addresses=frozenset(address_of(node) for node in VOLUME_NODES),
                     pieces=kit.bundle.pieces,
                     patience=Patience(soak_seconds=1, stalled_after_seconds=30),
+                    staging_jobs=1,
                     mode=self.mode,
                     on_failure=self.on_failure,
                     monotonic_seconds=lambda: world.seconds,

@@ -68,6 +68,7 @@ class Rollout:
             volume_addresses=frozenset(NODES.values()),
             pieces=lambda _: [b"new"],
             patience=Patience(soak_seconds=0, stalled_after_seconds=3, polls=1, settle_seconds=3),
+            staging_jobs=1,
             mode=self.mode,
             on_failure="stop",
             monotonic_seconds=lambda: self.seconds,
