@@ -142,7 +142,7 @@ class ReplicatorFromSite:
         return self._site.call(lambda: self._adapter.conflicts(marker=marker))
 
 
-def replicator_from_site(pair: WeedPair) -> ReplicatorFromSite:
-    """Return the adapter for ``pair``; its ``weed`` runs on blue's node."""
+def replicator_from_site(pair: WeedPair, settings: SeaweedfsReplication | None = None) -> ReplicatorFromSite:
+    """Return the adapter for ``pair``, or for other settings of it; its ``weed`` runs on blue's node."""
     transport = CommandTransport("blue", pair.lab.node("blue").prefix)
-    return ReplicatorFromSite(pair.lab.node("site"), SeaweedfsReplicator(pair.settings, transport))
+    return ReplicatorFromSite(pair.lab.node("site"), SeaweedfsReplicator(settings or pair.settings, transport))

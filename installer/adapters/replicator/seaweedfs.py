@@ -25,7 +25,7 @@ from teraferry.installer.adapters.replicator import seaweedfs_keeping as keeping
 from teraferry.installer.adapters.replicator.seaweedfs_comparing import Comparing, named
 from teraferry.installer.adapters.replicator.seaweedfs_conflicts import keep_crossed_versions, keep_crossed_writes
 from teraferry.installer.adapters.replicator.seaweedfs_filer import Filer
-from teraferry.installer.adapters.replicator.seaweedfs_judging import Side, Verdict
+from teraferry.installer.adapters.replicator.seaweedfs_judging import Verdict
 from teraferry.installer.adapters.replicator.seaweedfs_sending import send
 from teraferry.installer.adapters.replicator.seaweedfs_service import (
     SeaweedfsReplication,
@@ -41,14 +41,21 @@ from teraferry.installer.ports import NodeTransport
 SLACK_NS: Final = 60 * 1_000_000_000
 """The logs are read from so long before a marker: clocks differ, and more history only tells more."""
 
-SETTLED_SECONDS: Final = 2.0
+SETTLED_SECONDS: Final = 1.0
 """Replication of a small file takes milliseconds; what does not move for so long, with nothing in flight, is stuck."""
+
+UNDER_WAY_SECONDS: Final = 60.0
+"""How long ``conflicts`` waits for what is in flight, and does not move, before it cannot tell."""
 
 ALL_BEFORE: Final = 1024
 """``filer.sync`` works on no more changes at once; so many after the marker, only what is large may be left."""
 
 POLL_SECONDS: Final = 0.1
 MARKER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+
+
+class ChangesFailedError(Exception):
+    """``filer.sync`` gave some changes up; it tries them again when it is restarted. Never leaves the adapter."""
 
 
 class SeaweedfsReplicator:
@@ -78,15 +85,21 @@ class SeaweedfsReplicator:
         """Return once all that was on ``source`` is on the other; see ``blue_green_ports.Replicator``.
 
         A path in conflict counts as over there once both its versions are kept; ``conflicts`` names it.
+
+        What failed is tried again, once, by restarting ``filer.sync``. A cluster that was away for half a minute makes
+        some changes fail as late as when it is back.
         """
         watch = Watch(stalled_after_seconds)
         try:
-            written_ns = self._write_marker(source, marker, watch)
-            self._wait_until_even(source, watch)
-            self._follow_differences(source, written_ns, watch)
+            try:
+                self._sync_once(source, marker, watch)
+            except ChangesFailedError:
+                self._service.start()
+                self._sync_once(source, marker, watch)
+        except ChangesFailedError as error:
+            raise failed(f"replication out of {source}", f"{error}, after a restart as well") from error
         except CallFailedError as error:
             raise cannot_tell(f"replication out of {source}", str(error)) from error
-        self._require_none_failed(source)
 
     def pending(self, source: str) -> Sequence[str] | None:
         """Name what ``source`` acknowledged and the other lacks; None while a filer is down.
@@ -96,12 +109,11 @@ class SeaweedfsReplicator:
         here, there = self._filers[source], self._filers[other_of(source)]
         try:
             since_ns = self._since_ns(there)
-            paths = self._comparing.differences(here, there)
+            paths = self._open_differences(here, there)
             verdicts = self._comparing.judge(paths, here, there, since_ns=since_ns) if paths else {}
-            open_ones = {path: each for path, each in verdicts.items() if not self._is_kept(there, path, each[1])}
         except (CallFailedError, RefusedError):
             return None
-        return named(open_ones, Verdict.SOURCE_AHEAD, Verdict.CONFLICT, Verdict.UNKNOWN)
+        return named(verdicts, Verdict.SOURCE_AHEAD, Verdict.CONFLICT, Verdict.UNKNOWN)
 
     def conflicts(self, *, marker: str) -> Sequence[str]:
         """Name what is in conflict, and where both versions are kept; see ``blue_green_ports.Replicator``."""
@@ -111,7 +123,7 @@ class SeaweedfsReplicator:
             if begun is None:
                 raise cannot_tell(f"marker {marker}", "it is not on blue")
             since_ns = begun.modified_ns - SLACK_NS
-            remaining = self._settle(self._comparing.differences(blue, green), blue, green, Watch(SETTLED_SECONDS))
+            remaining = self._settle(self._open_differences(blue, green), blue, green, Watch(UNDER_WAY_SECONDS))
             keep_crossed_writes(self._comparing, self._filers, since_ns=since_ns)
             if remaining:
                 verdicts = self._comparing.judge(remaining, blue, green, since_ns=since_ns)
@@ -119,6 +131,15 @@ class SeaweedfsReplicator:
             return keeping.kept_conflicts(self._comparing, blue, green)
         except CallFailedError as error:
             raise cannot_tell("conflicts between blue and green", str(error)) from error
+        except RefusedError as error:
+            # What stays under way may still turn out to be one.
+            raise cannot_tell("conflicts between blue and green", error.message) from error
+
+    def _sync_once(self, source: str, marker: str, watch: Watch) -> None:
+        written_ns = self._write_marker(source, marker, watch)
+        self._wait_until_even(source, watch)
+        self._follow_differences(source, written_ns, watch)
+        self._require_none_failed(source)
 
     def _marker_file(self, marker: str, name: str) -> str:
         if not MARKER_NAME.match(marker):
@@ -151,7 +172,7 @@ class SeaweedfsReplicator:
 
     def _follow_differences(self, source: str, written_ns: int, watch: Watch) -> None:
         here, there = self._filers[source], self._filers[other_of(source)]
-        remaining = self._comparing.differences(here, there)
+        remaining = self._open_differences(here, there)
         while remaining:
             remaining = self._settle(remaining, here, there, watch, before_ns=written_ns)
             if remaining:
@@ -200,26 +221,23 @@ class SeaweedfsReplicator:
             for path, (verdict, side, _) in verdicts.items()
             if verdict is Verdict.SOURCE_AHEAD and side.version is not None
         ]
-        for path in sendable:
-            self._send(source, path, watch)
         stuck = [name for name in named(verdicts, Verdict.SOURCE_AHEAD, Verdict.UNKNOWN) if name not in sendable]
         if stuck:
             found = f"{len(stuck)} of its writes are not on {other_of(source)}, the first {stuck[0]}"
             raise failed(f"replication out of {source}", found, paths=stuck)
-        return frozenset(sendable)
-
-    def _send(self, source: str, path: str, watch: Watch) -> None:
-        here, there = self._filers[source], self._filers[other_of(source)]
         watch.moved()
         send(
-            path,
+            sendable,
             (here, there),
             folder=f"{self._comparing.own_folder}/sending",
-            pause=lambda: self._pause(source, watch, f"a copy of {path}"),
+            pause=lambda path: self._pause(source, watch, f"a copy of {path}"),
         )
+        return frozenset(sendable)
 
-    def _is_kept(self, there: Filer, path: str, side: Side) -> bool:
-        return keeping.is_kept(self._comparing, there, path, side.version)
+    def _open_differences(self, here: Filer, there: Filer) -> frozenset[str]:
+        """Return the paths that differ, but for conflicts whose versions are kept on both: these wait for a person."""
+        found = self._comparing.differences(here, there)
+        return frozenset(path for path in found if not keeping.is_kept(self._comparing, (here, there), path))
 
     def _since_ns(self, filer: Filer) -> int:
         """Return where the window begins: at the older of the last two markers, which are one each way."""
@@ -237,5 +255,5 @@ class SeaweedfsReplicator:
     def _require_none_failed(self, source: str) -> ReplicationObservation:
         now = self._service.observe(source)
         if now.failed:
-            raise failed(f"replication out of {source}", f"{now.failed} changes failed; a restart tries them again")
+            raise ChangesFailedError(f"{now.failed} changes failed")
         return now

@@ -70,12 +70,18 @@ def keep_write(comparing: Comparing, filers: Sequence[Filer], path: str, writer:
         filers[0].write(f"{target}-gone", GONE)
 
 
-def is_kept(comparing: Comparing, filer: Filer, path: str, version: Version | None) -> bool:
-    """Tell whether ``filer`` holds a kept copy of just these bytes."""
+def is_kept(comparing: Comparing, filers: Sequence[Filer], path: str) -> bool:
+    """Tell whether every filer holds kept copies of what each of them serves under ``path``.
+
+    Raises:
+        CallFailedError: It could not be told.
+    """
     folder = folder_of(comparing, path)
-    return version is not None and any(
-        version.same_bytes(filer.lookup(f"{folder}/{name}")) for name, _ in filer.names(folder)
-    )
+    kept = [[filer.lookup(f"{folder}/{name}") for name, _ in filer.names(folder)] for filer in filers]
+    if not all(kept):
+        return False
+    served = [version for filer in filers if (version := filer.lookup(path)) is not None]
+    return all(any(version.same_bytes(copy) for copy in copies) for version in served for copies in kept)
 
 
 def kept_conflicts(comparing: Comparing, *filers: Filer) -> Sequence[str]:
