@@ -12,7 +12,8 @@ from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.system.clock import monotonic_seconds, now_utc, sleep_seconds
 from teraferry.installer import cli_gates as gates
 from teraferry.installer.cli_smoke import make_smoke
-from teraferry.installer.cli_wiring import make_transport, make_workloads
+from teraferry.installer.cli_wiring import make_transport
+from teraferry.installer.cli_workloads import make_workloads
 
 if TYPE_CHECKING:
     from teraferry.bundles.digest import Buffer, Digest
@@ -125,7 +126,7 @@ def make_blue_green(
         health=make_health(site),
         compliance=gates.make_compliance(site),
         smoke=make_smoke(plan.smoke, partial(_transport_to, site), progress),
-        workloads=make_workloads(site, plan),
+        workloads=make_workloads(site, plan, make_transport),
         pieces=pieces,
         staging_jobs=STAGING_JOBS,
         window=make_window(site),

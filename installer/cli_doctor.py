@@ -15,6 +15,7 @@ from teraferry.installer.cli_blue_green import make_health, make_replicator, mak
 from teraferry.installer.cli_cluster import make_cluster
 from teraferry.installer.cli_key_wiring import key_probes
 from teraferry.installer.cli_registry import registry_certificate_expiry
+from teraferry.installer.cli_workloads import docker_of
 from teraferry.installer.doctor import Advice, Probe, require_all_well, rows_of, run_probes
 from teraferry.installer.expiry import Expiry, Horizon
 from teraferry.installer.ports import ComplianceProbe
@@ -64,6 +65,12 @@ def examine(place: wiring.Place, progress: Progress) -> Mapping[str, object]:
     if (demand := demand_of(site.trust)) is not None:
         probes.append(Probe("openpgp", partial(_openpgp, demand, ahead)))
     probes += [Probe(f"node {node.name}", partial(_node, node)) for node in site.nodes]
+    probes += [
+        Probe(f"docker on {node.name}", partial(_docker, node, docker_of(deploy)))
+        for deploy in site.deploys
+        if deploy.workload == "container"
+        for node in site.nodes_of(deploy.role)
+    ]
     gate = gates.make_compliance(site)
     probes += [Probe(f"compliance {each[0].name}", partial(_compliance, each)) for each in gate.probes]
     probes += key_probes(site, place, progress)
@@ -227,3 +234,16 @@ def _node(node: Node) -> str:
             facts={"node": node.name},
         )
     return f"reached, {machine[0]}"
+
+
+def _docker(node: Node, docker: str) -> str:
+    argv = [docker, "version", "--format", "{{.Server.Version}}"]
+    done = wiring.make_transport(node).run(argv, timeout_seconds=_PROBE_SECONDS)
+    if done.status != 0:
+        raise RefusedError(
+            "node-command-failed",
+            f"node {node.name}: {docker} version: status {done.status}, expected a Docker that answers",
+            hint="Start Docker on that node, and let the user of its transport use it.",
+            facts={"node": node.name},
+        )
+    return f"Docker {done.text().strip()}"

@@ -21,12 +21,13 @@ from teraferry.installer.adapters.lock import site_lock
 from teraferry.installer.cli_cluster import make_cluster
 from teraferry.installer.cli_gates import require_not_stopped
 from teraferry.installer.cli_smoke import make_smoke
+from teraferry.installer.cli_workloads import make_workloads
 
 if TYPE_CHECKING:
     from teraferry.bundles.digest import Buffer, Digest
     from teraferry.bundles.progress import Progress
     from teraferry.bundles.system.console import CommandConsole
-    from teraferry.installer.ports import Lock, NodeTransport, Registry, Workload
+    from teraferry.installer.ports import Lock, NodeTransport, Registry
     from teraferry.installer.rollout.key_gate import KeyGate
     from teraferry.installer.rollout.plan import Plan
     from teraferry.installer.rollout.rolling_parts import RollingParts
@@ -226,21 +227,6 @@ def make_lock(site: Site, place: Place, *, instead_of: str) -> Lock:
     return NodeLocks(transports, this_holder(place.state), instead_of=instead_of)
 
 
-def make_workloads(site: Site, plan: Plan) -> dict[tuple[str, str], Workload]:
-    """Return (node, path) -> workload for every target of ``plan``."""
-    from teraferry.installer.adapters.workload.binary import BinaryWorkload
-
-    nodes = {node.name: node for node in site.nodes}
-    deploys = {(str(deploy.role), deploy.path or ""): deploy for deploy in site.deploys}
-    workloads: dict[tuple[str, str], Workload] = {}
-    for target in plan.targets:
-        deploy = deploys[target.role, target.path]
-        workloads[target.node, target.path] = BinaryWorkload(
-            make_transport(nodes[target.node]), target.path, start=deploy.start_argv, stop=deploy.stop_argv
-        )
-    return workloads
-
-
 def make_rolling(
     site: Site,
     plan: Plan,
@@ -260,7 +246,7 @@ def make_rolling(
         raise ValueError("a site without [cluster] has no rolling update")
     return RollingParts(
         cluster=make_cluster(site, make_transport),
-        workloads=make_workloads(site, plan),
+        workloads=make_workloads(site, plan, make_transport),
         volume_addresses=frozenset(node.address for node in site.nodes_of("volume")),
         pieces=pieces,
         patience=Patience(table.soak_seconds, table.stalled_after_seconds),

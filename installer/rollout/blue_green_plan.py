@@ -172,9 +172,8 @@ def cutover_steps(
 
 
 def _targets(manifest: Manifest, site: Site, cluster: str) -> list[Target]:
-    files = {file.name: file for file in manifest.files}
     return [
-        target_of(node, deploy, files)
+        target_of(node, deploy, manifest)
         for role in BRING_UP_ORDER
         for node in site.nodes_of_cluster(cluster)
         if node.role == role
@@ -190,7 +189,7 @@ def _bring_up_steps(targets: list[Target], standby: str, *, has_keys: bool) -> l
             f"{STAGE} {target.node} {target.file}",
             STAGE,
             target.node,
-            f"bring {target.file} ({target.length_bytes} bytes) to {target.node}, beside the running version",
+            target.stage_text,
         )
         for target in targets
     ]

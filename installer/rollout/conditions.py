@@ -60,7 +60,7 @@ def judge_answer(content: bytes, condition: Condition) -> Verdict:
     Raises:
         CannotAnswerError: It is too long, no JSON object, or lacks the field.
     """
-    answer = _parse(content)
+    answer = parse_answer(content)
     found: Any = answer
     for name in condition.field.split("."):
         if not isinstance(found, dict) or name not in found:
@@ -72,7 +72,12 @@ def judge_answer(content: bytes, condition: Condition) -> Verdict:
     return Verdict(same_kind and found is not None and found == condition.equals, found, answer)
 
 
-def _parse(content: bytes) -> dict[str, Any]:
+def parse_answer(content: bytes) -> dict[str, Any]:
+    """Return a whole answer, a JSON object in which no field stands twice.
+
+    Raises:
+        CannotAnswerError: It is none, or too long.
+    """
     if len(content) > MAX_ANSWER_BYTES:
         raise CannotAnswerError(f"more than {MAX_ANSWER_BYTES} bytes")
     try:

@@ -8,11 +8,12 @@ finds in the journal what an interrupted one did.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from teraferry.bundles.digest import Digest
 from teraferry.bundles.errors import RefusedError
-from teraferry.bundles.manifest import File, Manifest
+from teraferry.bundles.manifest import File, Image, Manifest
 from teraferry.installer.rollout.smoke import SmokeTest, plan_smoke
 from teraferry.installer.site.model import Deploy, Node, Site
 
@@ -35,16 +36,24 @@ ROLL_ORDER = ("volume", "app", "filer")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One file of the release on one node."""
+    """One file or image of the release on one node."""
 
     node: str
     address: str
     role: str
     path: str
-    file: str  # name in the manifest
+    file: str  # its name in the manifest, or the image's
     digest: Digest
     length_bytes: int
     mode: int
+    image_ids: frozenset[Digest] = frozenset()  # of an image: every name that its content may have on a node
+
+    @property
+    def stage_text(self) -> str:
+        """How it comes to its node, for people."""
+        if self.image_ids:
+            return f"let {self.node} pull {self.file} by its digest from the local registry, beside the running version"
+        return f"bring {self.file} ({self.length_bytes} bytes) to {self.node}, beside the running version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +104,13 @@ def plan_rolling(manifest: Manifest, site: Site) -> Plan:
             f"site {site.name}: no [cluster] table, expected one in tier 1",
             hint="Describe the storage cluster in site.toml under [cluster], then `teraferry-installer plan KIT`.",
         )
-    files = {file.name: file for file in manifest.files}
     targets = [
-        target_of(node, deploy, files)
+        target_of(node, deploy, manifest)
         for role in ROLL_ORDER
         for node in site.nodes
         if node.role == role
         for deploy in site.deploys
-        if deploy.role == role and deploy.file is not None
+        if deploy.role == role
     ]
     if site.deploys and not targets:
         raise RefusedError(
@@ -140,7 +148,7 @@ def plan_targets(
             f"{prefix}{STAGE} {target.node} {target.file}",
             STAGE,
             target.node,
-            f"bring {target.file} ({target.length_bytes} bytes) to {target.node}, beside the running version",
+            target.stage_text,
         )
         for target in targets
     ]
@@ -168,9 +176,7 @@ def reverse_targets(targets: Sequence[Target], old: Mapping[tuple[str, str], Dig
         old: (node, path) -> the digest that ran before this run touched it.
     """
     return tuple(
-        Target(t.node, t.address, t.role, t.path, t.file, old[t.node, t.path], 0, t.mode)
-        for t in reversed(targets)
-        if (t.node, t.path) in old
+        replace(t, digest=old[t.node, t.path], length_bytes=0) for t in reversed(targets) if (t.node, t.path) in old
     )
 
 
@@ -194,29 +200,34 @@ def _node_steps(node: str, role: str, mode: str) -> list[tuple[str, str]]:
     ]
 
 
-def target_of(node: Node, deploy: Deploy, files: Mapping[str, File]) -> Target:
+def target_of(node: Node, deploy: Deploy, manifest: Manifest) -> Target:
     """Return what of the release ``deploy`` brings to ``node``.
 
     Raises:
         RefusedError: ``plan-file-missing``, 40.
     """
-    file = files.get(deploy.file or "")
-    if file is None:
-        raise RefusedError(
-            "plan-file-missing",
-            f"deploy {deploy.path}: file {deploy.file} is not in the release, expected one of {sorted(files)}",
-            hint="Correct `file` of that [[deploy]] in site.toml, or ask for a release that holds it.",
-            facts={"file": deploy.file, "files": sorted(files)},
-        )
-    return Target(
-        node.name,
-        node.address,
-        node.role,
-        deploy.path or "",
-        file.name,
-        file.digest,
-        file.length_bytes,
-        int(file.mode, 8),
+    place = (node.name, node.address, node.role, deploy.path or "")
+    if deploy.image is not None:
+        image = _named(deploy, "image", deploy.image, manifest.images)
+        contents = {digest for each in image.platforms for digest in (each.manifest, each.config)}
+        return Target(*place, image.name, image.digest, 0, 0, frozenset({image.digest, *contents}))
+    file = _named(deploy, "file", deploy.file or "", manifest.files)
+    return Target(*place, file.name, file.digest, file.length_bytes, int(file.mode, 8))
+
+
+_Held = TypeVar("_Held", File, Image)
+
+
+def _named(deploy: Deploy, what: str, name: str, held: Sequence[_Held]) -> _Held:
+    found = next((each for each in held if each.name == name), None)
+    if found is not None:
+        return found
+    names = sorted(each.name for each in held)
+    raise RefusedError(
+        "plan-file-missing",
+        f"deploy {deploy.path}: {what} {name} is not in the release, expected one of {names}",
+        hint=f"Correct `{what}` of that [[deploy]] in site.toml, or ask for a release that holds it.",
+        facts={"file": name, "files": names},
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from teraferry.bundles.errors import RefusedError
 from teraferry.installer.rollout.plan import Target
@@ -77,7 +77,7 @@ def require_commands_keep_away(site: Site) -> None:
         for deploy in site.deploys:
             if deploy.role not in roles:
                 continue
-            for word in (*(deploy.stop or ()), *(deploy.start or ())):
+            for word in (*(deploy.stop or ()), *(deploy.start or ()), *(deploy.command or ())):
                 named = next((name for name in sorted(names) if name.lower() in word.lower()), None)
                 if named is not None:
                     raise touches(f"command of [[deploy]] {deploy.path}", named, key.name)
@@ -95,10 +95,7 @@ def touches(what: str, place: str, key: str) -> RefusedError:
 
 def moved(targets: Sequence[Target], resolved: Mapping[tuple[str, str], str]) -> list[Target]:
     """Return ``targets`` with the paths they really have on their nodes."""
-    return [
-        Target(t.node, t.address, t.role, resolved[t.node, t.path], t.file, t.digest, t.length_bytes, t.mode)
-        for t in targets
-    ]
+    return [replace(t, path=resolved[t.node, t.path]) for t in targets]
 
 
 def _spellings(key: Key) -> set[str]:

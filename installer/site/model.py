@@ -100,10 +100,14 @@ class Deploy(Model, frozen=True):
     workload: Literal["binary", "container", "swarm", "command"]
     file: Text | None = None
     image: Text | None = None
-    path: Text | None = None  # absolute; becomes a link to PATH.d/<digest>
+    path: Text | None = None  # absolute; a link to PATH.d/<digest>, or the one-line file a container's service reads
     unit: Unit | None = None
     stop: Argv | None = None
     start: Argv | None = None
+    container: Name | None = None  # workload container: the name it runs under
+    variable: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z")] | None = None  # IMAGE by default
+    docker: Text | None = None  # the docker program on the node
+    command: Argv | None = None  # workload command: the site's own program on the node
 
     @property
     def stop_argv(self) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ from teraferry.installer.site.addresses import (
 from teraferry.installer.site.asking_rules import require_sound_questions
 from teraferry.installer.site.blue_green_rules import require_sound_blue_green
 from teraferry.installer.site.cluster_rules import require_sound_cluster
+from teraferry.installer.site.deploy_rules import require_sound_deploys
 from teraferry.installer.site.key_rules import require_sound_keys
-from teraferry.installer.site.model import Deploy, Site, Transport, TrustTable
+from teraferry.installer.site.model import Site, Transport, TrustTable
 from teraferry.installer.site.paths import require_absolute, require_words
 from teraferry.installer.site.strategy import parse_tier
 from teraferry.installer.site.text import SiteText, Where
@@ -39,7 +40,7 @@ def require_sound(site: Site, text: SiteText, *, tier: str | None = None) -> Non
     _require_nodes(site, text)
     tier = tier or (None if site.tier is None else parse_tier(site.tier, source=f"site file {text.name}"))
     require_sound_cluster(site, text, tier=tier)
-    _require_deploys(site, text)
+    require_sound_deploys(site, text)
     require_sound_blue_green(site, text, tier=tier)
     require_sound_questions(site, text)
     require_sound_keys(site, text)
@@ -50,7 +51,7 @@ def _require_delivered(site: Site, text: SiteText) -> None:
     if site.cluster is not None and site.cluster.engine == "swarm":
         raise _not_delivered(text, ("cluster", "engine"), f'engine = "{site.cluster.engine}"')
     for number, deploy in enumerate(site.deploys):
-        if deploy.workload != "binary":
+        if deploy.workload == "swarm":
             raise _not_delivered(text, ("deploy", number, "workload"), f'workload = "{deploy.workload}"')
 
 
@@ -136,44 +137,3 @@ def _require_ssh(transport: Transport, ssh: str, text: SiteText, where: Where) -
                 hint=f'Write {field} = "{example}" beside ssh.',
             )
     require_absolute(transport.identity or "", text, (*where, "identity"))
-
-
-def _require_deploys(site: Site, text: SiteText) -> None:
-    roles = {node.role for node in site.nodes}
-    for number, deploy in enumerate(site.deploys):
-        where: Where = ("deploy", number)
-        if (deploy.file is None) == (deploy.image is None):
-            raise text.bad_value(where, "expected exactly one of file and image")
-        if deploy.image is not None:
-            raise text.bad_value((*where, "image"), "an image with workload binary, expected file")
-        if deploy.role not in roles:
-            raise text.bad_value((*where, "role"), f"{deploy.role}, which no node has, expected the role of a node")
-        if deploy.path is None:
-            raise text.bad_value(
-                (*where, "path"), "absent, expected it with workload binary", reference="site-missing-field"
-            )
-        require_absolute(deploy.path, text, (*where, "path"))
-        _require_restart(deploy, text, where)
-    _require_own_paths(site, text)
-
-
-def _require_restart(deploy: Deploy, text: SiteText, where: Where) -> None:
-    commands = (deploy.stop is not None, deploy.start is not None)
-    if (deploy.unit is not None) == any(commands) or any(commands) != all(commands):
-        raise text.bad_value(where, "expected either unit, or both stop and start")
-    for field, argv in (("stop", deploy.stop), ("start", deploy.start)):
-        if argv is not None:
-            require_words(argv, text, (*where, field))
-
-
-def _require_own_paths(site: Site, text: SiteText) -> None:
-    """Refuse two deploys, or two nodes of one machine, that would take turns at one link."""
-    taken: dict[tuple[Transport, str], str] = {}
-    for number, deploy in enumerate(site.deploys):
-        for node in site.nodes_of(deploy.role):
-            user = f"node {node.name} by [[deploy]] {number + 1}"
-            # Nodes with the same way in are the same machine, however many names they have.
-            other = taken.setdefault((node.transport, deploy.path or ""), user)
-            if other != user:
-                found = f"{deploy.path} for {user} and for {other}, expected a path of its own for each on one machine"
-                raise text.bad_value(("deploy", number, "path"), found)

@@ -65,8 +65,7 @@ def test_site_page_has_a_row_for_every_field(table: type[msgspec.Struct]) -> Non
     named = {word.rpartition(".")[2] for row in rows for word in re.findall(r"`([^`]+)`", row)}
     missing = [field.encode_name for field in msgspec.structs.fields(table) if field.encode_name not in named]
 
-    # An image goes with workloads that are not delivered; its row is the one of ``workload``.
-    assert [name for name in missing if name != "image"] == []
+    assert missing == []
 
 
 def test_key_uris_of_the_documentation_are_read() -> None:

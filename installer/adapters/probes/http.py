@@ -107,4 +107,11 @@ class _Asking:
         """Return whom to believe; reading the system's certificates takes longer than a request without them."""
         if not self._url.startswith("https:"):
             return None
-        return ssl.create_default_context(cafile=None if self._ca is None else str(self._ca))
+        # Of the bare class: the default one would write its keys down where SSLKEYLOGFILE says.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self._ca is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(cafile=self._ca)
+        return context

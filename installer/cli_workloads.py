@@ -1,0 +1,95 @@
+"""Wires what nodes run: each ``[[deploy]]`` of a plan with the adapter of its workload."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from teraferry.bundles.digest import Digest
+    from teraferry.installer.ports import NodeTransport, Workload
+    from teraferry.installer.rollout.plan import Plan, Target
+    from teraferry.installer.site.model import Deploy, Node, Site
+
+
+def make_workloads(
+    site: Site, plan: Plan, make_transport: Callable[[Node], NodeTransport]
+) -> dict[tuple[str, str], Workload]:
+    """Return (node, path) -> workload for every target of ``plan``."""
+    nodes = {node.name: node for node in site.nodes}
+    deploys = {(str(deploy.role), deploy.path or ""): deploy for deploy in site.deploys}
+    return {
+        (target.node, target.path): _make(
+            site, target, deploys[target.role, target.path], make_transport(nodes[target.node])
+        )
+        for target in plan.targets
+    }
+
+
+def docker_of(deploy: Deploy) -> str:
+    """Return the docker program on the nodes of a container."""
+    return deploy.docker or "docker"
+
+
+def _make(site: Site, target: Target, deploy: Deploy, transport: NodeTransport) -> Workload:
+    if deploy.workload == "container":
+        return _container(site, target, deploy, transport)
+    if deploy.workload == "command":
+        from teraferry.installer.adapters.workload.command import CommandWorkload
+
+        repository = _repository(site, deploy)
+        place = partial(_reference, repository) if deploy.image is not None else None
+        return CommandWorkload(transport, target.path, deploy.command or (), image_place=place)
+    from teraferry.installer.adapters.workload.binary import BinaryWorkload
+
+    return BinaryWorkload(transport, target.path, start=deploy.start_argv, stop=deploy.stop_argv)
+
+
+def _container(site: Site, target: Target, deploy: Deploy, transport: NodeTransport) -> Workload:
+    from teraferry.installer.adapters.workload.container import ContainerPlace, ContainerWorkload
+    from teraferry.installer.adapters.workload.service import Service
+
+    place = ContainerPlace(
+        target.path,
+        deploy.container or "",
+        _repository(site, deploy),
+        variable=deploy.variable or "IMAGE",
+        docker=docker_of(deploy),
+    )
+    service = Service(transport, target.path, start=deploy.start_argv, stop=deploy.stop_argv)
+    signed = {target.digest: target.image_ids}
+    return ContainerWorkload(transport, place, service, signed=signed, login=partial(_login, site))
+
+
+def _repository(site: Site, deploy: Deploy) -> str:
+    return f"{_registry_place(site)}/{deploy.image}"
+
+
+def _reference(repository: str, digest: Digest) -> str:
+    return f"{repository}@{digest}"
+
+
+def _registry_place(site: Site) -> str:
+    from teraferry.installer.site.addresses import registry_endpoint
+
+    _, host, port = registry_endpoint(site.registry.url)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _login(site: Site) -> bytes:
+    """Return Docker's settings for the site's registry; empty where it asks for no password.
+
+    Raises:
+        UsageError: ``registry-password-file``, 2.
+    """
+    from teraferry.installer.adapters.registry.settings import load_credentials
+    from teraferry.installer.cli_registry import registry_settings
+
+    credentials = load_credentials(registry_settings(site))
+    if credentials is None:
+        return b""
+    auth = base64.b64encode(f"{credentials.user}:{credentials.password}".encode()).decode()
+    return json.dumps({"auths": {_registry_place(site): {"auth": auth}}}).encode()

@@ -1,0 +1,157 @@
+"""A node with a Docker of its own and a registry beside it, in a namespace with no way out.
+
+Docker is kept off everything that is not its node's: no bridge, no firewall rule, no forwarding, its data below the
+node's folder, its processes in the node's PID namespace. Where the machine has no control groups mounted, version 1 is
+mounted for the node alone. Its images are a static busybox, told apart by a label.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from teraferry.bundles.digest import Digest
+from tests.lab.nodes import Lab, Node, wait_until
+from tests.lab.registry import LabRegistry
+
+NODE = "app-1"
+IMAGE = "terachat/api"
+DOCKER = "/usr/bin/docker"
+"""Debian's own: another client may be on the PATH."""
+
+_CGROUPS = """
+set -e
+[ -e /sys/fs/cgroup/cgroup.controllers ] || [ -d /sys/fs/cgroup/devices ] || {
+  mount -t tmpfs cgroup /sys/fs/cgroup
+  for group in $(awk '!/^#/ && $4 == 1 { print $1 }' /proc/cgroups); do
+    mkdir "/sys/fs/cgroup/$group"
+    mount -t cgroup -o "$group" cgroup "/sys/fs/cgroup/$group"
+  done
+}
+"""
+
+
+@dataclass(frozen=True)
+class LabImage:
+    """One image in the lab's registry."""
+
+    digest: Digest  # that it is pulled by
+    id: Digest  # what Docker calls its content
+
+
+class DockerNode:
+    """One node with Docker and a registry. Use as a context.
+
+    Args:
+        folder: Empty or missing; holds everything.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lab = Lab(folder / "lab", {"site": "10.91.0.1", NODE: "10.91.0.2"})
+        self._daemon: subprocess.Popen[bytes] | None = None
+        self._registry: LabRegistry | None = None
+        self._cgroup = "teraferry-none"
+
+    @property
+    def node(self) -> Node:
+        """Return the node."""
+        return self._lab.node(NODE)
+
+    @property
+    def registry(self) -> LabRegistry:
+        """Return its registry, which asks for a password."""
+        if self._registry is None:
+            raise RuntimeError("the node is not open")
+        return self._registry
+
+    @property
+    def repository(self) -> str:
+        """Return what the image is called: host:port/name."""
+        return f"{self.registry.host}:{self.registry.port}/{IMAGE}"
+
+    def __enter__(self) -> DockerNode:
+        try:
+            self._lab.open()
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything; its processes die with the node's namespace."""
+        if self._registry is not None:
+            self._registry.stop()
+        self._lab.close()
+        if self._daemon is not None:
+            self._daemon.wait()
+        for group in Path("/sys/fs/cgroup").glob(f"*/{self._cgroup}"):
+            for folder in sorted([*group.rglob("*/"), group], reverse=True):
+                if folder.is_dir():
+                    folder.rmdir()
+
+    def docker(self, *argv: str, check: bool = True, stdin: bytes = b"") -> str:
+        """Run the node's docker client and return what it printed."""
+        return self.node.run(DOCKER, *argv, check=check, stdin=stdin).stdout.decode().strip()
+
+    def push(self, version: str) -> LabImage:
+        """Return an image that the registry has and this node has not."""
+        reference = f"{self.repository}:{version}"
+        self.docker("import", "--change", f"LABEL version={version}", "/srv/root.tar", reference)
+        config = self._login()
+        self.docker("--config", config, "push", "--quiet", reference)
+        (pulled,) = self.docker("image", "inspect", "--format", '{{join .RepoDigests " "}}', reference).split()
+        image = self.docker("image", "inspect", "--format", "{{.Id}}", reference)
+        self.docker("image", "rm", reference)
+        return LabImage(pulled.rpartition("@")[2], image)
+
+    def forget(self, images: Sequence[LabImage]) -> None:
+        """Remove all containers, and these images."""
+        containers = self.docker("ps", "--all", "--quiet").split()
+        if containers:
+            self.docker("rm", "--force", *containers)
+        for image in images:
+            self.docker("image", "rm", "--force", image.id, check=False)
+
+    def pull_by_hand(self, version: str) -> str:
+        """Let the node pull what an admin would, by its tag; return the reference."""
+        reference = f"{self.repository}:{version}"
+        self.docker("--config", self._login(), "pull", "--quiet", reference)
+        return reference
+
+    def _login(self) -> str:
+        config = "/run/by-hand"
+        registry = self.registry
+        self.docker(
+            *("--config", config, "login", "--username", registry.user, "--password-stdin"),
+            f"{registry.host}:{registry.port}",
+            stdin=registry.password.encode(),
+        )
+        return config
+
+    def _start(self) -> None:
+        node = self.node
+        node.sh(_CGROUPS)
+        self._cgroup = f"teraferry-{node.pid}"
+        argv = ["dockerd", "--data-root=/srv/docker", "--exec-root=/run/docker", "--pidfile=/run/docker.pid"]
+        argv += ["--host=unix:///var/run/docker.sock", "--bridge=none", "--iptables=false", "--ip6tables=false"]
+        argv += ["--ip-forward=false", "--ip-masq=false", f"--cgroup-parent=/{self._cgroup}"]
+        self._daemon = node.start(argv, output=self._folder / "dockerd.log")
+        self._registry = LabRegistry(self._folder / "registry", prefix=node.prefix)
+        self._registry.start()
+        wait_until("Docker", lambda: node.run(DOCKER, "info", check=False).returncode == 0)
+        root = self._folder / "root"
+        (root / "bin").mkdir(parents=True)
+        shutil.copy("/bin/busybox", root / "bin/busybox")
+        (root / "bin/sleep").symlink_to("busybox")
+        subprocess.run(["tar", "-C", root, "-cf", node.folder / "srv/root.tar", "."], check=True)
