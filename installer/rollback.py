@@ -66,7 +66,10 @@ def roll_back(parts: RollbackParts) -> Mapping[str, Fact]:
     if pending is not None and not backwards:
         return _locked(parts, lambda: _recover(parts, pending))
     committed = committed_of(entries)
-    if not backwards and not committed.bundle:
+    if not backwards and committed.run.startswith(BACKWARDS):
+        # Typed once more, it would bring the very release back that somebody wanted to be rid of.
+        raise _nothing("the release before stands already")
+    if not backwards and not committed.run:
         raise _nothing("no tier 2 install was ever committed")
     return _locked(parts, lambda: _cut_back(parts, entries, unfinished))
 

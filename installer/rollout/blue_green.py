@@ -103,14 +103,8 @@ class _BlueGreen:
         Raises:
             RolledBackError: 50. OperatorNeededError: 62. Returns when nothing was touched, or it is postponed.
         """
-        if self._is_committed():
-            raise OperatorNeededError(
-                "commit-unfinished",
-                f"{self._standby} is the standing side, but {error.message}",
-                hint="Type the same install again: it ends the run. Nothing is lost meanwhile.",
-                exit_status=62,
-                facts={"cause": error.reference, "standing": self._standby},
-            ) from error
+        if was_commit_begun(self._record.entries()):
+            self._require_not_committed(error)
         if any(self._record.is_begun(step) for step in planning.WINDOW_STEPS):
             let_go(self._parts)
             self.roll_back(error.message, cause=error)
@@ -174,14 +168,25 @@ class _BlueGreen:
             facts={**facts, "cause": cause.reference if cause is not None else None},
         )
 
-    def _is_committed(self) -> bool:
-        if not was_commit_begun(self._record.entries()):
-            return False  # Whoever made it stand, it was not this run.
+    def _require_not_committed(self, error: TeraFerryError) -> None:
+        """Refuse to go back from a commit that was made, or may have been.
+
+        Raises:
+            OperatorNeededError: ``commit-unfinished``, 62.
+        """
         try:
-            return self._parts.switch.observe().standing == self._standby
+            standing = self._parts.switch.observe().standing
         except TeraFerryError:
-            # What cannot be seen is not committed: letting go what may be held is right in any case.
-            return False
+            # If it was made, going back would take traffic from where it belongs; if not, the hold ends by itself.
+            standing = "it cannot be told what"
+        if standing != self._active:
+            raise OperatorNeededError(
+                "commit-unfinished",
+                f"commit of {self._standby}: {error.message}; {standing} stands now, expected the commit to end well",
+                hint="See what the switch says, then type the same install again: it goes on from what it says.",
+                exit_status=62,
+                facts={"cause": error.reference, "standing": standing},
+            ) from error
 
     def _halt_if_asked(self, step: Step) -> None:
         if step.action not in MAY_HALT_BEFORE:

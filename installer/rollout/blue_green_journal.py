@@ -51,6 +51,7 @@ class Committed:
 
     cluster: str
     bundle: str  # digest; "" before anything was ever committed
+    run: str = ""
 
 
 def committed_of(entries: Sequence[Entry]) -> Committed:
@@ -62,7 +63,7 @@ def committed_of(entries: Sequence[Entry]) -> Committed:
         elif entry.event == ENDED and entry.facts.get("outcome") == "done" and entry.run in started:
             facts = started[entry.run]
             if "standby" in facts:
-                committed = Committed(str(facts["standby"]), str(facts.get("bundle", "")))
+                committed = Committed(str(facts["standby"]), str(facts.get("bundle", "")), entry.run)
     return committed
 
 
@@ -93,8 +94,9 @@ def standby_for(entries: Sequence[Entry], bundle: str) -> str:
 
 
 def is_in_place(entries: Sequence[Entry], bundle: str) -> bool:
-    """Tell whether ``bundle`` stands already, and no run is half done."""
-    return open_run_of(entries) is None and committed_of(entries).bundle == bundle
+    """Tell whether ``bundle`` stands already, so that an install of it has only to look."""
+    committed = committed_of(entries)
+    return committed.bundle == bundle and standby_for(entries, bundle) == committed.cluster
 
 
 def pending_of(entries: Sequence[Entry]) -> PendingRecovery | None:
@@ -136,12 +138,15 @@ def was_commit_begun(own: Sequence[Entry]) -> bool:
 
 
 def failure_in_window(own: Sequence[Entry]) -> str | None:
-    """Return why the newest window of a run failed, where the run was killed before it could roll back."""
+    """Return why the newest window of a run failed, where the run was killed before it could roll back.
+
+    A commit that failed may have been made; that is for the switch to say, and no reason to go back by itself.
+    """
     found: str | None = None
     for entry in own:
         if entry.event == INTENT and entry.step == SWITCH:
             found = None
-        elif entry.event == FAILED and entry.step in WINDOW_STEPS:
+        elif entry.event == FAILED and entry.step in WINDOW_STEPS and entry.step != COMMIT:
             found = str(entry.facts.get("message"))
     return found
 

@@ -17,7 +17,7 @@ from teraferry.installer.rollout import blue_green_plan as planning
 from teraferry.installer.rollout.blue_green_journal import CONFLICTS, LAPSED, was_commit_begun, was_cut_over
 from teraferry.installer.rollout.blue_green_nodes import StandbyNodes, stands_elsewhere
 from teraferry.installer.rollout.blue_green_parts import BlueGreenParts
-from teraferry.installer.rollout.blue_green_window import move_primary, rehearse_check, watch_window
+from teraferry.installer.rollout.blue_green_window import let_writes_go, move_primary, rehearse_check, watch_window
 from teraferry.installer.rollout.execute import UNDONE, Action, RunRecord
 from teraferry.installer.rollout.plan import BRING_UP, PROVE, SMOKE, STAGE, Plan, Step
 
@@ -55,6 +55,7 @@ class BlueGreenSteps:
         own = self._record.entries()
         if not was_cut_over(own):
             return
+        let_writes_go(self._parts)
         seen = self._parts.switch.observe()
         if seen.standing == self.standby:
             if not was_commit_begun(own):

@@ -11,6 +11,7 @@ from teraferry.installer.blue_green_ports import TrafficObservation
 from teraferry.installer.ports import Entry
 from teraferry.installer.rollout.blue_green import execute_blue_green_switch
 from teraferry.installer.rollout.blue_green_journal import (
+    BACKWARDS,
     conflict_marker_of,
     is_in_hand,
     pending_of,
@@ -112,9 +113,12 @@ def _sides(interrupted: OpenRun) -> Mapping[str, Any]:
 
 def _other_in_hand(interrupted: OpenRun) -> RefusedError:
     version = interrupted.facts.get("version")
+    goes_on = f"Type install with the kit of {version}, which goes on, or: teraferry-installer rollback"
+    if interrupted.run.startswith(BACKWARDS):
+        goes_on = "Type: teraferry-installer rollback, which goes on"
     return RefusedError(
         "other-install-in-window",
-        f"run {interrupted.run}: {version} was interrupted after its cutover, expected it ended or rolled back first",
-        hint=f"Type install with the kit of {version}, which goes on, or: teraferry-installer rollback",
-        facts={"run": interrupted.run, "version": str(version)},
+        f"run {interrupted.run}: interrupted after its cutover, expected it ended or rolled back first",
+        hint=goes_on,
+        facts={"run": interrupted.run, "version": None if version is None else str(version)},
     )

@@ -21,6 +21,7 @@ from teraferry.installer.rollout.blue_green_journal import (
 from teraferry.installer.rollout.blue_green_parts import BlueGreenParts
 from teraferry.installer.rollout.blue_green_plan import DRAIN_BACK, RETURN, other_cluster
 from teraferry.installer.rollout.blue_green_steps import marker_of
+from teraferry.installer.rollout.blue_green_window import let_writes_go
 from teraferry.installer.rollout.execute import Action, RunRecord
 from teraferry.installer.rollout.plan import Step
 
@@ -113,6 +114,7 @@ class WayBack:
 
     def _bring_home(self) -> Mapping[str, object]:
         if self._parts.replicator.writers == "one":
+            let_writes_go(self._parts)
             return {"writers": "one", "primary": self._primary()}
         self._parts.progress.start(f"bring home what was written on {self._standby}")
         try:

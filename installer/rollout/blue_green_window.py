@@ -58,6 +58,13 @@ def let_go(parts: BlueGreenParts) -> None:
         parts.switch.release()
 
 
+def let_writes_go(parts: BlueGreenParts) -> None:
+    """Let writes go on that a killed process may have left waiting; if that fails, their hold ends by itself."""
+    if parts.promotion is not None:
+        with suppress(TeraFerryError):
+            parts.promotion.release_writes()
+
+
 def move_primary(parts: BlueGreenParts, active: str, standby: str, *, marker: str) -> None:
     """Make ``standby`` the primary while writes wait; whatever happens, they go on, to whoever is primary then.
 

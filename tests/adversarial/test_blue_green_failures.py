@@ -46,8 +46,8 @@ def serves_blue(site: PairSite) -> bool:
 # ---- the compliance lock
 
 
-def test_hold_that_runs_at_the_start_postpones_and_changes_nothing(kit: Kit) -> None:
-    site = PairSite(kit)
+def test_hold_that_runs_at_the_start_postpones_and_changes_nothing(program: Kit) -> None:
+    site = PairSite(program)
     site.world.hold_running = True
 
     error = refusal(site)
@@ -58,8 +58,8 @@ def test_hold_that_runs_at_the_start_postpones_and_changes_nothing(kit: Kit) -> 
 
 
 @pytest.mark.parametrize("probe", ["runs", "silent"])
-def test_hold_that_begins_between_check_and_cutover_is_caught(kit: Kit, probe: str) -> None:
-    site = PairSite(kit)
+def test_hold_that_begins_between_check_and_cutover_is_caught(program: Kit, probe: str) -> None:
+    site = PairSite(program)
     if probe == "runs":
         at(site, "sync blue: after", lambda: setattr(site.world, "hold_running", True))
     else:
@@ -73,8 +73,8 @@ def test_hold_that_begins_between_check_and_cutover_is_caught(kit: Kit, probe: s
     assert status_of(site.entries()).next.startswith("teraferry-installer install")
 
 
-def test_install_goes_on_once_the_hold_is_over(kit: Kit) -> None:
-    site = PairSite(kit)
+def test_install_goes_on_once_the_hold_is_over(program: Kit) -> None:
+    site = PairSite(program)
     at(site, "sync blue: after", lambda: setattr(site.world, "hold_running", True))
     refusal(site)
     site.world.hold_running, site.world.at = False, {}
@@ -89,9 +89,9 @@ def test_install_goes_on_once_the_hold_is_over(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize("fault", ["start_fails", "never_comes_back"])
-def test_green_node_that_does_not_come_up_leaves_blue_serving(kit: Kit, fault: str) -> None:
-    site = PairSite(kit)
-    getattr(site.world.programs["green-2"], fault).add(kit.program.digest)
+def test_green_node_that_does_not_come_up_leaves_blue_serving(program: Kit, fault: str) -> None:
+    site = PairSite(program)
+    getattr(site.world.programs["green-2"], fault).add(program.program.digest)
 
     error = refusal(site)
 
@@ -100,8 +100,8 @@ def test_green_node_that_does_not_come_up_leaves_blue_serving(kit: Kit, fault: s
     assert serves_blue(site)
 
 
-def test_smoke_test_that_fails_keeps_everybody_on_blue(kit: Kit) -> None:
-    site = PairSite(kit)
+def test_smoke_test_that_fails_keeps_everybody_on_blue(program: Kit) -> None:
+    site = PairSite(program)
     site.world.smoke = "broken"
 
     error = refusal(site)
@@ -111,8 +111,8 @@ def test_smoke_test_that_fails_keeps_everybody_on_blue(kit: Kit) -> None:
     assert serves_blue(site)
 
 
-def test_health_that_would_not_answer_is_found_out_before_the_cutover(kit: Kit) -> None:
-    site = PairSite(kit)
+def test_health_that_would_not_answer_is_found_out_before_the_cutover(program: Kit) -> None:
+    site = PairSite(program)
     site.world.health["green"] = "silent"
 
     error = refusal(site)
@@ -121,8 +121,8 @@ def test_health_that_would_not_answer_is_found_out_before_the_cutover(kit: Kit) 
     assert site.world.switch.calls == []
 
 
-def test_key_lost_in_green_stops_before_the_cutover(kit: Kit) -> None:
-    site = PairSite(kit, has_key=True)
+def test_key_lost_in_green_stops_before_the_cutover(program: Kit) -> None:
+    site = PairSite(program, has_key=True)
     at(site, "start green-1: after", lambda: setattr(site.key, "is_there", False))
 
     error = refusal(site)
@@ -133,8 +133,8 @@ def test_key_lost_in_green_stops_before_the_cutover(kit: Kit) -> None:
     assert refusal(site).exit_status == 61
 
 
-def test_key_lost_while_writes_are_brought_level_stops_before_the_cutover(kit: Kit) -> None:
-    site = PairSite(kit, has_key=True)
+def test_key_lost_while_writes_are_brought_level_stops_before_the_cutover(program: Kit) -> None:
+    site = PairSite(program, has_key=True)
     at(site, "sync blue: after", lambda: setattr(site.key, "is_there", False))
 
     assert refusal(site).exit_status == 61
@@ -146,8 +146,8 @@ def test_key_lost_while_writes_are_brought_level_stops_before_the_cutover(kit: K
 
 @pytest.mark.parametrize("fault", ["error", "slow", "silent"])
 @pytest.mark.parametrize("check", range(2, CHECKS + 2))
-def test_any_check_that_is_not_passed_sends_everybody_back_at_once(kit: Kit, fault: str, check: int) -> None:
-    site = PairSite(kit)
+def test_any_check_that_is_not_passed_sends_everybody_back_at_once(program: Kit, fault: str, check: int) -> None:
+    site = PairSite(program)
     at(site, "health green", lambda: site.world.health.update(green=fault), times=check)
     life = Life()
 
@@ -162,8 +162,8 @@ def test_any_check_that_is_not_passed_sends_everybody_back_at_once(kit: Kit, fau
     assert serves_blue(site)
 
 
-def test_renewal_that_came_too_late_is_a_rollback(kit: Kit) -> None:
-    site = PairSite(kit)
+def test_renewal_that_came_too_late_is_a_rollback(program: Kit) -> None:
+    site = PairSite(program)
     at(site, "health green", lambda: site.world.sleep(11), times=3)
 
     error = refusal(site)
@@ -172,8 +172,8 @@ def test_renewal_that_came_too_late_is_a_rollback(kit: Kit) -> None:
     assert serves_blue(site)
 
 
-def test_executor_killed_after_the_cutover_is_said_by_the_next_install(kit: Kit) -> None:
-    site = PairSite(kit)
+def test_executor_killed_after_the_cutover_is_said_by_the_next_install(program: Kit) -> None:
+    site = PairSite(program)
     with pytest.raises(Killed):
         site.install(Life(at=("renew: after", 2)))
     assert site.world.switch.observe().active == "green"
@@ -187,16 +187,16 @@ def test_executor_killed_after_the_cutover_is_said_by_the_next_install(kit: Kit)
     assert site.problems() == []
 
 
-def test_reboot_of_the_gateway_inside_the_window_brings_blue(kit: Kit) -> None:
-    site = PairSite(kit)
+def test_reboot_of_the_gateway_inside_the_window_brings_blue(program: Kit) -> None:
+    site = PairSite(program)
     at(site, "health green", site.world.switch.reboot, times=3)
 
     assert refusal(site).exit_status == 50
     assert serves_blue(site)
 
 
-def test_traffic_moved_by_hand_is_refused(kit: Kit) -> None:
-    site = PairSite(kit)
+def test_traffic_moved_by_hand_is_refused(program: Kit) -> None:
+    site = PairSite(program)
     site.world.switch.commit("green")
 
     error = refusal(site)
@@ -205,8 +205,8 @@ def test_traffic_moved_by_hand_is_refused(kit: Kit) -> None:
     assert [program.starts for program in site.world.programs.values()] == [0] * 4
 
 
-def test_switch_that_is_silent_after_the_cutover_needs_an_operator_and_goes_on_later(kit: Kit) -> None:
-    site = PairSite(kit)
+def test_switch_that_is_silent_after_the_cutover_needs_an_operator_and_goes_on_later(program: Kit) -> None:
+    site = PairSite(program)
     at(site, AFTER_CUTOVER, lambda: setattr(site.world.switch, "answers", False))
 
     error = refusal(site)
@@ -220,8 +220,8 @@ def test_switch_that_is_silent_after_the_cutover_needs_an_operator_and_goes_on_l
 # ---- writes
 
 
-def test_living_green_drains_everything_back(kit: Kit) -> None:
-    site = PairSite(kit)
+def test_living_green_drains_everything_back(program: Kit) -> None:
+    site = PairSite(program)
     site.world.replicates = False
     at(site, "health green", lambda: site.world.health.update(green="error"), times=4)
 
@@ -232,8 +232,8 @@ def test_living_green_drains_everything_back(kit: Kit) -> None:
     assert "came home" in error.message
 
 
-def test_dead_green_has_its_pending_writes_counted_and_named(kit: Kit) -> None:
-    site = PairSite(kit)
+def test_dead_green_has_its_pending_writes_counted_and_named(program: Kit) -> None:
+    site = PairSite(program)
     site.world.replicates = False
     at(site, "health green", lambda: site.world.kill("green"), times=4)
 
@@ -248,10 +248,9 @@ def test_dead_green_has_its_pending_writes_counted_and_named(kit: Kit) -> None:
     assert (seen.state, seen.next.startswith("teraferry-installer rollback")) == ("pending recovery", True)
 
 
-def test_dead_green_that_nobody_can_ask_is_never_called_nothing(kit: Kit) -> None:
-    site = PairSite(kit)
-    site.world.stores["green"].promised = False
-    at(site, "health green", lambda: site.world.kill("green"), times=4)
+def test_dead_green_that_nobody_can_ask_is_never_called_nothing(program: Kit) -> None:
+    site = PairSite(program)
+    at(site, "health green", lambda: site.world.kill("green", promised=False), times=4)
 
     error = refusal(site)
 
@@ -261,8 +260,8 @@ def test_dead_green_that_nobody_can_ask_is_never_called_nothing(kit: Kit) -> Non
     assert pending is not None and pending.count is None
 
 
-def test_next_install_does_not_touch_a_green_whose_disks_hold_pending_writes(kit: Kit) -> None:
-    site = PairSite(kit)
+def test_next_install_does_not_touch_a_green_whose_disks_hold_pending_writes(program: Kit) -> None:
+    site = PairSite(program)
     site.world.replicates = False
     at(site, "health green", lambda: site.world.kill("green"), times=4)
     refusal(site)
@@ -275,8 +274,8 @@ def test_next_install_does_not_touch_a_green_whose_disks_hold_pending_writes(kit
     assert site.world.programs["green-1"].starts == starts
 
 
-def test_green_that_is_back_while_the_rollback_goes_on_drains_after_all(kit: Kit) -> None:
-    site = PairSite(kit)
+def test_green_that_is_back_while_the_rollback_goes_on_drains_after_all(program: Kit) -> None:
+    site = PairSite(program)
     site.world.replicates = False
     at(site, "health green", lambda: site.world.kill("green"), times=4)
     with pytest.raises(Killed):
@@ -290,8 +289,8 @@ def test_green_that_is_back_while_the_rollback_goes_on_drains_after_all(kit: Kit
     assert serves_blue(site)
 
 
-def test_write_on_both_sides_is_not_committed_and_both_are_kept(kit: Kit) -> None:
-    site = PairSite(kit)
+def test_write_on_both_sides_is_not_committed_and_both_are_kept(program: Kit) -> None:
+    site = PairSite(program)
 
     def clash() -> None:
         site.world.write("blue", "same")
@@ -311,11 +310,94 @@ def test_write_on_both_sides_is_not_committed_and_both_are_kept(kit: Kit) -> Non
     assert site.problems() == []
 
 
+# ---- rollback by hand
+
+
+def pending_site(program: Kit) -> PairSite:
+    """Return a site whose green died with writes on it."""
+    site = PairSite(program)
+    site.world.replicates = False
+    at(site, "health green", lambda: site.world.kill("green"), times=4)
+    refusal(site)
+    site.world.at = {}
+    return site
+
+
+def test_rollback_merges_what_waited_when_green_is_back(program: Kit) -> None:
+    site = pending_site(program)
+    waiting = site.world.lacking("green")
+    site.world.revive("green")
+
+    done = site.rollback()
+
+    assert (done["did"], done["merged"]) == ("recovered", len(waiting))
+    assert site.world.lacking("green") == []
+    assert status_of(site.entries()).state == "rolled back"
+    site.world.replicates = True
+    site.install()
+    assert site.problems() == []
+
+
+def test_rollback_refuses_while_green_is_still_dead(program: Kit) -> None:
+    site = pending_site(program)
+
+    with pytest.raises(TeraFerryError) as caught:
+        site.rollback()
+
+    assert caught.value.exit_status == 40
+    assert pending_of(site.entries()) is not None
+
+
+def test_rollback_of_a_committed_release_cuts_over_to_the_one_before_once(program: Kit, later_program: Kit) -> None:
+    site = PairSite(program)
+    site.install()
+    site.install(kit=later_program)
+
+    done = site.rollback()
+
+    assert (done["did"], done["standing"], done["version"]) == ("cut-back", "green", "4.2.0")
+    assert site.problems(standing="green") == []
+    assert status_of(site.entries()).release == "4.2.0"
+    with pytest.raises(TeraFerryError) as caught:
+        site.rollback()
+    assert caught.value.reference == "nothing-to-roll-back"
+
+
+def test_rollback_of_a_committed_release_waits_for_a_hold(program: Kit) -> None:
+    site = PairSite(program)
+    site.install()
+    site.world.hold_running = True
+
+    with pytest.raises(TeraFerryError) as caught:
+        site.rollback()
+
+    assert caught.value.exit_status == 41
+    assert site.world.switch.observe().standing == "green"
+
+
+def test_rollback_ends_an_install_that_was_interrupted_in_its_window(program: Kit) -> None:
+    site = PairSite(program, has_dead_man=False)
+    site.killed_at("renew: after", times=3)
+    assert site.world.switch.observe().active == "green"
+
+    done = site.rollback()
+
+    assert (done["did"], done["pending"]) == ("rolled-back", 0)
+    assert serves_blue(site)
+
+
+def test_rollback_refuses_where_there_is_nothing(program: Kit) -> None:
+    with pytest.raises(TeraFerryError) as caught:
+        PairSite(program).rollback()
+
+    assert (caught.value.exit_status, caught.value.reference) == (40, "nothing-to-roll-back")
+
+
 # ---- one writer
 
 
-def test_one_writer_is_promoted_with_writes_held_after_the_window(kit: Kit) -> None:
-    site = PairSite(kit, writers="one")
+def test_one_writer_is_promoted_with_writes_held_after_the_window(program: Kit) -> None:
+    site = PairSite(program, writers="one")
     life = Life()
 
     site.install(life)
@@ -331,8 +413,8 @@ def test_one_writer_is_promoted_with_writes_held_after_the_window(kit: Kit) -> N
 
 
 @pytest.mark.parametrize("touch", ["hold writes: after", "sync blue: marker written", "promote green: before"])
-def test_one_writer_whose_standby_dies_on_the_way_stays_where_it_was(kit: Kit, touch: str) -> None:
-    site = PairSite(kit, writers="one")
+def test_one_writer_whose_standby_dies_on_the_way_stays_where_it_was(program: Kit, touch: str) -> None:
+    site = PairSite(program, writers="one")
     at(site, touch, lambda: site.world.kill("green"), times=2 if touch.startswith("sync") else 1)
 
     error = refusal(site)
@@ -346,18 +428,18 @@ def test_one_writer_whose_standby_dies_on_the_way_stays_where_it_was(kit: Kit, t
 # ---- the next release, and the one after that
 
 
-def test_next_release_goes_to_the_cluster_that_does_not_stand(kit: Kit, later_kit: Kit) -> None:
-    site = PairSite(kit)
+def test_next_release_goes_to_the_cluster_that_does_not_stand(program: Kit, later_program: Kit) -> None:
+    site = PairSite(program)
     site.install()
 
-    site.install(kit=later_kit)
+    site.install(kit=later_program)
 
-    assert site.problems(standing="blue", digest=later_kit.program.digest) == []
-    assert site.world.programs["green-1"].running == kit.program.digest
+    assert site.problems(standing="blue", digest=later_program.program.digest) == []
+    assert site.world.programs["green-1"].running == program.program.digest
 
 
-def test_same_release_again_touches_nothing(kit: Kit) -> None:
-    site = PairSite(kit)
+def test_same_release_again_touches_nothing(program: Kit) -> None:
+    site = PairSite(program)
     site.install()
     calls, life = list(site.world.switch.calls), Life()
 
@@ -368,21 +450,23 @@ def test_same_release_again_touches_nothing(kit: Kit) -> None:
     assert site.problems() == []
 
 
-def test_other_release_waits_for_an_install_that_was_interrupted_in_its_window(kit: Kit, later_kit: Kit) -> None:
-    site = PairSite(kit)
+def test_other_release_waits_for_an_install_that_was_interrupted_in_its_window(
+    program: Kit, later_program: Kit
+) -> None:
+    site = PairSite(program)
     site.killed_at("renew: after", times=2)
     written = site.written()
 
-    error = refusal(site, kit=later_kit)
+    error = refusal(site, kit=later_program)
 
     assert (error.exit_status, error.reference) == (40, "other-install-in-window")
     assert site.written() == written
 
 
-def test_stop_before_the_cutover_halts_and_goes_on_later(kit: Kit) -> None:
-    site = PairSite(kit)
+def test_stop_before_the_cutover_halts_and_goes_on_later(program: Kit) -> None:
+    site = PairSite(program)
     whole = Life()
-    PairSite(kit).install(whole)
+    PairSite(program).install(whole)
     with pytest.raises(TeraFerryError) as caught:
         site.install(stop_after=whole.touches.index("start green-2: before"))
     assert caught.value.exit_status == 43
@@ -393,10 +477,10 @@ def test_stop_before_the_cutover_halts_and_goes_on_later(kit: Kit) -> None:
     assert site.problems() == []
 
 
-def test_stop_after_the_cutover_sees_the_window_to_its_end(kit: Kit) -> None:
-    site = PairSite(kit)
+def test_stop_after_the_cutover_sees_the_window_to_its_end(program: Kit) -> None:
+    site = PairSite(program)
     whole = Life()
-    PairSite(kit).install(whole)
+    PairSite(program).install(whole)
 
     site.install(stop_after=whole.touches.index(AFTER_CUTOVER))
 

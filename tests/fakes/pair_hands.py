@@ -76,6 +76,7 @@ class PairReplicator(PairHands):
 
     def start(self) -> None:
         self.reach("replicator start: before")
+        self.world.replicating = True
         self.reach("replicator start: after")
 
     def observe(self, source: str) -> ReplicationObservation:

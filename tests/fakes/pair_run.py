@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 
 from teraferry.bundles.digest import Digest
+from teraferry.bundles.errors import Fact
 from teraferry.bundles.progress import Silent
 from teraferry.installer.adapters.transport.local import LocalTransport
 from teraferry.installer.install import InstallParts, InstallReport, install
 from teraferry.installer.ports import Entry, Journal
+from teraferry.installer.rollback import RollbackParts, roll_back
 from teraferry.installer.rollout.blue_green_journal import is_in_place, standby_for
 from teraferry.installer.rollout.blue_green_parts import BlueGreenParts, Window
-from teraferry.installer.rollout.blue_green_plan import plan_blue_green
+from teraferry.installer.rollout.blue_green_plan import plan_back, plan_blue_green
 from teraferry.installer.rollout.blue_green_tier import BlueGreenRollout
 from teraferry.installer.rollout.compliance import ComplianceGate
 from teraferry.installer.rollout.conditions import Condition
 from teraferry.installer.rollout.execute import DONE, ENDED, INTENT, UNDONE
 from teraferry.installer.rollout.key_gate import KeyGate
 from teraferry.installer.rollout.plan import Plan
-from teraferry.installer.rollout.smoke import SmokeGate
+from teraferry.installer.rollout.smoke import SmokeGate, SmokeTest, plan_smoke
 from teraferry.installer.rollout.stopping import StoppedByOperatorError
 from teraferry.installer.site.load import parse_site
 from teraferry.installer.site.model import Site
@@ -94,6 +96,24 @@ class PairSite:
         plan = self.plan(kit)
         return install(kit.bundle, plan, self._install_parts(kit, life, plan, require_not_stopped))
 
+    def rollback(self, life: Life | None = None) -> Mapping[str, Fact]:
+        """Type ``rollback`` once, as a new process."""
+        life = life or Life()
+        self.world.sleep(self.between_seconds)
+        self.world.looked_open = False
+        journal = self.journal(life)
+        return roll_back(
+            RollbackParts(
+                journal=journal,
+                lock=PairLock(self.world, life),
+                clock=lambda: NOW,
+                progress=Silent(),
+                switch=self.parts(self.kit, life, journal),
+                plan_back=lambda standby: plan_back(self.site, standby=standby),
+                confirm=lambda _: life.touch("confirm"),
+            )
+        )
+
     def killed(self, kill_at: int) -> Life:
         """Type ``install`` and kill it; a process that was quicker than its killer is fine, too."""
         life = Life(kill_at)
@@ -151,7 +171,7 @@ class PairSite:
             health=PairHealth(world, life),
             compliance=ComplianceGate([(PairProbe(world, life), Condition("active_holds", 0))]),
             smoke=SmokeGate(
-                {test.node: [(test, PairSmoke(world, life, test.node))] for test in self.plan(kit).smoke},
+                {node: [(test, PairSmoke(world, life, node))] for node, test in self._smoke_tests(kit)},
                 lambda: world.seconds,
                 world.sleep,
                 Silent(),
@@ -174,6 +194,10 @@ class PairSite:
             keys=self._key_gate(life, journal),
             require_not_stopped=require_not_stopped,
         )
+
+    def _smoke_tests(self, kit: Kit) -> list[tuple[str, SmokeTest]]:
+        tests = plan_smoke(kit.bundle.manifest, self.site, [node for nodes in NODES.values() for node in nodes])
+        return [(test.node, test) for test in tests]
 
     def journal(self, life: Life) -> Journal:
         return SiteJournal(self.world, life, MemoryJournal(self._content), self._content.extend)

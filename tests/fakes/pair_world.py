@@ -65,7 +65,9 @@ class PairWorld:
         self.looked_open = False  # the newest answer of the compliance probe, to this process
         self.checks_held = 0  # good answers of the standby since it was last held
         self.clients_write = True
-        self.replicates = True  # by itself, as time goes by
+        self.replicates = True  # by itself, as time goes by, while ``replicating``
+        self.replicating = True
+        self.due: dict[int, Callable[[], object]] = {}  # touch -> what happens just then
 
     # ---- time and clients
 
@@ -77,20 +79,28 @@ class PairWorld:
         self.switch.now_seconds += seconds
         if self.held_until is not None and self.seconds >= self.held_until:
             self.let_writes_go()
-        if self.replicates:
+        if self.replicates and self.replicating:
             for side in SIDES:
                 self.copy(side)
 
     def clients(self) -> None:
         """Let the clients write, as they do all the time."""
         self.touches += 1
+        if self.touches in self.due:
+            self.due.pop(self.touches)()
         if not self.clients_write:
             return
         if self.touches % 3 == 0:
-            active = self.switch.observe().active if self.switch.answers else "blue"
-            self.write(active, f"new-{self.touches}")
+            self.write(self.where(), f"new-{self.touches}")
         if self.touches % 5 == 0:
             self.write("blue", f"old-{self.touches}")
+
+    def where(self) -> str:
+        """Return where new connections go, whether or not the switch says so."""
+        answers, self.switch.answers = self.switch.answers, True
+        active = self.switch.observe().active
+        self.switch.answers = answers
+        return active
 
     def write(self, cluster: str, path: str) -> bool:
         """Write on ``cluster`` as a client there does; tell whether it was acknowledged."""
@@ -128,19 +138,21 @@ class PairWorld:
 
     # ---- what may go wrong
 
-    def kill(self, cluster: str) -> None:
-        """The whole cluster is gone, disks and all it knew included, until ``revive``."""
-        self.stores[cluster].alive = False
+    def kill(self, cluster: str, *, promised: bool = True) -> None:
+        """The whole cluster is gone until ``revive``; what replicates stops, until somebody starts it."""
+        self.stores[cluster].alive, self.stores[cluster].promised = False, promised
+        self.replicating = False
         self.health[cluster] = "silent"
         for node in NODES[cluster]:
             self.programs[node].running = None
 
-    def revive(self, cluster: str) -> None:
-        """It is back with its disks as they were."""
-        self.stores[cluster].alive = True
-        self.health[cluster] = "ok"
-        for node in NODES[cluster]:
-            self.programs[node].running = self.programs[node].selected
+    def revive(self, *clusters: str) -> None:
+        """They are back with their disks as they were."""
+        for cluster in clusters:
+            self.stores[cluster].alive, self.stores[cluster].promised = True, True
+            self.health[cluster] = "ok"
+            for node in NODES[cluster]:
+                self.programs[node].running = self.programs[node].selected
 
     def is_served_by(self, cluster: str) -> bool:
         seen = self.switch.observe()
