@@ -20,7 +20,7 @@ from teraferry.installer.blue_green_ports import Promotion, Replicator
 from tests.fakes.one_writer import OTHER, FakeOneWriter
 from tests.lab.db_clients import DbClient
 from tests.lab.nodes import wait_until
-from tests.lab.postgres_pair import ADDRESSES, PostgresPair
+from tests.lab.postgres_pair import PostgresPair
 
 LONG = 120.0
 _numbers = itertools.count()
@@ -157,10 +157,10 @@ class RealWorld:
         self._pair.start(cluster)
 
     def part(self, primary: str) -> None:
-        self._pair.node(primary).run("ip", "route", "add", "blackhole", f"{ADDRESSES[OTHER[primary]]}/32")
+        self._pair.part(primary)
 
     def join(self, primary: str) -> None:
-        self._pair.node(primary).run("ip", "route", "del", "blackhole", f"{ADDRESSES[OTHER[primary]]}/32")
+        self._pair.join(primary)
 
 
 @pytest.fixture(scope="module", params=["fake", pytest.param("postgresql", marks=pytest.mark.real)])

@@ -11,6 +11,8 @@ import subprocess
 import threading
 from collections.abc import Sequence
 
+from tests.lab.nodes import wait_until
+
 
 class DbClient:
     """One client with one connection. Use as a context."""
@@ -91,6 +93,11 @@ class Writers:
     def failures(self) -> list[str]:
         """What went wrong, of whom."""
         return [client.failure for client in self.clients if client.failure]
+
+    def wait_for(self, count: int) -> None:
+        """Return once so many more writes were acknowledged, or a client failed."""
+        wanted = len(self.acknowledged) + count
+        wait_until("writes", lambda: len(self.acknowledged) >= wanted or bool(self.failures))
 
     def stop(self) -> None:
         """Let each finish what it is at."""

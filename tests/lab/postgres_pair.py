@@ -20,6 +20,7 @@ from tests.lab.nodes import Lab, Node, wait_until
 
 ADDRESSES = {"site": "10.79.0.2", "blue": "10.79.0.11", "green": "10.79.0.12"}
 NETWORK = "10.79.0.0/24"
+OTHER = {"blue": "green", "green": "blue"}
 PORT, BOUNCER_PORT = 5432, 6432
 BIN = "/usr/lib/postgresql/15/bin"
 FOLDER = "/srv/pg"
@@ -82,13 +83,16 @@ class PostgresPair:
         """Return the way to it."""
         return CommandTransport(cluster, tuple(self.node(cluster).prefix))
 
-    def replicator(self, *, way: Callable[[str], NodeTransport] | None = None) -> PostgresqlReplicator:
+    def replicator(
+        self, *, way: Callable[[str], NodeTransport] | None = None, replay_seconds: float = 60.0
+    ) -> PostgresqlReplicator:
         """Return the replicator, as an installer that just started has it."""
         ways = {cluster: (way or self.transport)(cluster) for cluster in ("blue", "green")}
         primaries = {cluster: (ADDRESSES[cluster], PORT) for cluster in ways}
         servers = {cluster: Server(ways[cluster], place(cluster)) for cluster in ways}
         doors = [Door(ways[cluster], bouncer(cluster), primaries) for cluster in ways]
-        return PostgresqlReplicator(servers["blue"], servers["green"], PgbouncerGate(doors, new_token))
+        gate = PgbouncerGate(doors, new_token)
+        return PostgresqlReplicator(servers["blue"], servers["green"], gate, replay_seconds=replay_seconds)
 
     def sql(self, cluster: str, statement: str) -> list[str]:
         """Ask one server itself, past every pgbouncer."""
@@ -114,13 +118,13 @@ class PostgresPair:
         self.node(cluster).sh("while pids=$(pidof postgres); do kill -KILL $pids 2>/dev/null; sleep 0.01; done; true")
         self.node(cluster).sh(f"rm -f {DATA}/postmaster.pid")
 
-    def freeze(self, cluster: str) -> None:
-        """Have one server's processes stand still."""
-        self.node(cluster).sh("kill -STOP $(pidof postgres)")
+    def part(self, cluster: str) -> None:
+        """Let nothing of one server reach the other."""
+        self.node(cluster).run("ip", "route", "add", "blackhole", f"{ADDRESSES[OTHER[cluster]]}/32")
 
-    def thaw(self, cluster: str) -> None:
-        """Have them go on."""
-        self.node(cluster).sh("kill -CONT $(pidof postgres)")
+    def join(self, cluster: str) -> None:
+        """Let it."""
+        self.node(cluster).run("ip", "route", "del", "blackhole", f"{ADDRESSES[OTHER[cluster]]}/32")
 
     def admin(self, cluster: str, command: str) -> str:
         """Say something to one cluster's pgbouncer, as its admin."""

@@ -31,6 +31,9 @@ ASK_SECONDS: Final = 10.0
 
 MIN_HOLD_SECONDS: Final = 1.0
 
+BETWEEN: Final = "-- teraferry --"
+"""Printed between the answers of one session."""
+
 _HOLD = """
 set -eu
 file=$1 token=$2 hundredths=$3 databases=$4; shift 4
@@ -83,6 +86,15 @@ class Bouncer:
             raise ValueError(f"pgbouncer {self.name}: a line end in options, expected one line")
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a pgbouncer says of its databases."""
+
+    goes_to: Mapping[str, str]  # database -> host:port
+    paused: set[str]
+    busy: set[str]  # with a server connection that somebody uses
+
+
 class Door:
     """One pgbouncer on its node.
 
@@ -103,22 +115,16 @@ class Door:
         return f"pgbouncer {self._bouncer.name}"
 
     def hold(self, *, seconds: float, token: str) -> None:
-        """Leave the process that ends the hold, then pause; return once no server connection is left."""
+        """Leave the process that ends the hold, then pause; return once no server connection is used.
+
+        A PAUSE returns when the last transaction has ended. What is paused already is refused, and seen below.
+        """
         bouncer = self._bouncer
-        hundredths, databases = str(int(seconds * 100)), " ".join(bouncer.databases)
-        argv = ["sh", "-c", _HOLD, "sh", bouncer.hold_file, token, hundredths, databases, *self._psql()]
-        left = self._run(argv)
+        words = (bouncer.hold_file, token, str(int(seconds * 100)), " ".join(bouncer.databases))
+        left = self._run(["sh", "-c", _HOLD, "sh", *words, *self._psql()])
         if left.status:
             raise hold_failed(self.name, f"nothing there would end the hold: {said(left)}")
-        ends = monotonic_seconds() + seconds
-        for database in bouncer.databases:
-            if database in self._paused():
-                continue
-            done = self._admin(f"PAUSE {database}", seconds=max(0.1, ends - monotonic_seconds()))
-            if done.status:
-                raise hold_failed(self.name, f"PAUSE {database}: {said(done)}")
-        if busy := self._busy():
-            raise hold_failed(self.name, f"{', '.join(busy)} busy still")
+        self._require_paused(self._tell([f"PAUSE {name}" for name in bouncer.databases], seconds=seconds), hold_failed)
 
     def require_held(self, *, seconds: float) -> None:
         """Check that all is paused and will be for ``seconds``."""
@@ -126,72 +132,69 @@ class Door:
         left = int(done.text()) / 100 if re.fullmatch(r"-?\d+\n", done.text()) else 0.0
         if done.status or left < seconds:
             raise hold_lapsed(self.name, f"held for {max(0.0, left):.1f} s more")
-        if running := sorted(set(self._bouncer.databases) - self._paused()):
-            raise hold_lapsed(self.name, f"{', '.join(running)} not paused")
-        if busy := self._busy():
-            raise hold_lapsed(self.name, f"{', '.join(busy)} busy still")
+        self._require_paused(self._tell([]), hold_lapsed)
 
     def release(self) -> None:
         """Let writes go on, then take the hold away from whoever would end it later."""
-        for database in self._bouncer.databases:
-            self._admin(f"RESUME {database}")
-        if held := sorted(set(self._bouncer.databases) & self._paused()):
+        shown = self._tell([f"RESUME {name}" for name in self._bouncer.databases])
+        if held := sorted(set(self._bouncer.databases) & shown.paused):
             raise hold_failed(self.name, f"{', '.join(held)} paused still")
         self._run(["rm", "-f", self._bouncer.hold_file])
 
     def points_to(self) -> str | None:
         """Return the cluster that its file names and that it runs with; None where it is neither or both differ."""
         content = self._run(["cat", self._bouncer.include]).stdout
-        for cluster, (host, port) in self._primaries.items():
-            if content == self._text(cluster).encode():
-                shown = self._rows("SHOW DATABASES")
-                live = {row["name"]: (row["host"], row["port"]) for row in shown}
-                if all(live.get(database) == (host, str(port)) for database in self._bouncer.databases):
-                    return cluster
-        return None
+        named = next((cluster for cluster in self._primaries if content == self._text(cluster).encode()), None)
+        return named if named is not None and self._runs_with(named, self._tell([])) else None
 
     def point_to(self, cluster: str) -> None:
         """Write the file, then have it read."""
-        if self.points_to() == cluster:
-            return
         content = self._text(cluster).encode()
         self._transport.upload([content], self._bouncer.include, mode=0o644, digest=digest_of(content))
-        done = self._admin("RELOAD")
-        if done.status or self.points_to() != cluster:
+        if not self._runs_with(cluster, self._tell(["RELOAD"])):
             raise RefusedError(
                 "promotion-failed",
-                f"{self.name}: RELOAD: {said(done)}, expected writes to go to {cluster}",
+                f"{self.name}: goes elsewhere after RELOAD, expected writes to go to {cluster}",
                 hint=f"See {self._bouncer.include} and pgbouncer's log, then type the same command again.",
                 facts={"door": self.name, "cluster": cluster},
             )
 
-    def _paused(self) -> set[str]:
-        return {row["name"] for row in self._rows("SHOW DATABASES") if row["paused"] == "1"}
+    def _runs_with(self, cluster: str, shown: Shown) -> bool:
+        host, port = self._primaries[cluster]
+        return all(shown.goes_to.get(database) == f"{host}:{port}" for database in self._bouncer.databases)
 
-    def _busy(self) -> list[str]:
-        """Name the databases with a server connection that somebody uses."""
-        rows = [row for row in self._rows("SHOW POOLS") if row["database"] in self._bouncer.databases]
-        return sorted({row["database"] for row in rows if row["sv_active"] != "0"})
+    def _require_paused(self, shown: Shown, refusal: Callable[[str, str], RefusedError]) -> None:
+        databases = set(self._bouncer.databases)
+        if running := sorted(databases - shown.paused):
+            raise refusal(self.name, f"{', '.join(running)} not paused")
+        if busy := sorted(databases & shown.busy):
+            raise refusal(self.name, f"{', '.join(busy)} busy still")
 
-    def _rows(self, command: str) -> Sequence[Mapping[str, str]]:
-        done = self._run([*self._psql(), "-c", command])
-        header, *rows = [line.split("|") for line in done.text().splitlines() if line] or [[""]]
-        if done.status or len(header) < 2 or any(len(row) != len(header) for row in rows):
-            raise RefusedError(
-                "replication-cannot-tell",
-                f"{self.name}: {command}: {said(done)}, expected pgbouncer's answer",
-                hint=f"See that it runs, and that {self._bouncer.account} may be its admin over the socket.",
-                facts={"door": self.name},
-            )
-        return [dict(zip(header, row, strict=True)) for row in rows]
-
-    def _admin(self, command: str, *, seconds: float = ASK_SECONDS) -> Completed:
-        return self._run([*self._psql(), "-c", command], seconds=seconds)
+    def _tell(self, commands: Sequence[str], *, seconds: float = ASK_SECONDS) -> Shown:
+        """Send ``commands``, then look; what they did is seen by looking."""
+        looks = ["SHOW DATABASES", f"\\echo {BETWEEN}", "SHOW POOLS"]
+        words = [word for command in [*commands, f"\\echo {BETWEEN}", *looks] for word in ("-c", command)]
+        done = self._run([*self._psql(), *words], seconds=seconds)
+        parts = done.text().split(f"{BETWEEN}\n")
+        if done.status == 0 and len(parts) == 3:
+            databases, pools = _rows(parts[1]), _rows(parts[2])
+            with suppress(KeyError):
+                return Shown(
+                    goes_to={row["name"]: f"{row['host']}:{row['port']}" for row in databases},
+                    paused={row["name"] for row in databases if row["paused"] == "1"},
+                    busy={row["database"] for row in pools if row["sv_active"] != "0"},
+                )
+        raise RefusedError(
+            "replication-cannot-tell",
+            f"{self.name}: {said(done)}, expected pgbouncer's answer",
+            hint=f"See that it runs, and that {self._bouncer.account} may be its admin over the socket.",
+            facts={"door": self.name},
+        )
 
     def _psql(self) -> list[str]:
         bouncer = self._bouncer
         where = ["-h", bouncer.socket, "-p", str(bouncer.port), "-U", "pgbouncer", "-d", "pgbouncer"]
-        return [bouncer.psql, "-X", "-q", "-A", "-v", "ON_ERROR_STOP=1", "-P", "footer=off", *where]
+        return [bouncer.psql, "-X", "-q", "-A", "-P", "footer=off", *where]
 
     def _run(self, argv: Sequence[str], *, seconds: float = ASK_SECONDS) -> Completed:
         return self._transport.run(as_account(self._bouncer.account, argv), timeout_seconds=seconds)
@@ -201,6 +204,11 @@ class Door:
         options = f" {self._bouncer.options}" if self._bouncer.options else ""
         lines = [f"{name} = host={host} port={port} dbname={name}{options}" for name in self._bouncer.databases]
         return "\n".join(["; Written by TeraFerry and written anew by it.", "[databases]", *lines, ""])
+
+
+def _rows(table: str) -> Sequence[Mapping[str, str]]:
+    header, *rows = [line.split("|") for line in table.splitlines() if line] or [[""]]
+    return [dict(zip(header, row, strict=True)) for row in rows if len(row) == len(header)]
 
 
 class PgbouncerGate:
@@ -263,4 +271,5 @@ class PgbouncerGate:
     def point_to(self, cluster: str) -> None:
         """See ``WriteGate``."""
         for door in self._doors:
-            door.point_to(cluster)
+            if door.points_to() != cluster:
+                door.point_to(cluster)

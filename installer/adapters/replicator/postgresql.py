@@ -62,11 +62,13 @@ class PostgresqlReplicator:
         blue: The server of blue.
         green: The server of green.
         gate: Every way that clients have to the primary.
+        replay_seconds: How long a standby may replay nothing while the end of the log is waited for.
     """
 
-    def __init__(self, blue: Server, green: Server, gate: WriteGate) -> None:
+    def __init__(self, blue: Server, green: Server, gate: WriteGate, *, replay_seconds: float = REPLAY_SECONDS) -> None:
         self._servers = {"blue": blue, "green": green}
         self._gate = gate
+        self._replay_seconds = replay_seconds
 
     @property
     def writers(self) -> str:
@@ -198,7 +200,7 @@ class PostgresqlReplicator:
             raise promotion_failed(f"{old.cluster} after its stop command: {control.state}, {said(done)}", "shut down")
         try:
             # Its last record is the checkpoint of the shutdown; what is replayed lies behind it then.
-            wait_for(new, control.checkpoint + 1, stalled_after_seconds=REPLAY_SECONDS)
+            wait_for(new, control.checkpoint + 1, stalled_after_seconds=self._replay_seconds)
         except (RefusedError, ServerDownError) as error:
             self._put_back(old)
             wanted = f"the log of {old.cluster} to its end at {lsn_text(control.checkpoint)}"

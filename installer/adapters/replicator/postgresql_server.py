@@ -250,7 +250,7 @@ class Server:
 
 def as_account(account: str, argv: Sequence[str]) -> list[str]:
     """Return ``argv`` run as ``account`` where we are root, and as it is where we are that account already."""
-    script = 'if [ "$(id -un)" = "$0" ]; then exec "$@"; fi; exec runuser -u "$0" -- "$@"'
+    script = 'if [ -O / ]; then exec runuser -u "$0" -- "$@"; fi; exec "$@"'
     return ["sh", "-c", script, account, *argv]
 
 

@@ -18,23 +18,30 @@ POLL_SECONDS: Final = 0.05
 def stream(primary: Server, standby: Server) -> None:
     """Have ``standby`` stream from ``primary``; a primary that was shut down well becomes one."""
     primary.keep_log_for(standby)
-    if is_down(standby):
+    try:
+        seen = standby.look()
+    except ServerDownError:
         _require_followable(primary, standby)
         standby.be_standby_next(standby=True)
         done = standby.start()
         if is_down(standby):
-            raise failed(f"{standby.cluster} after its start command: {said(done)}")
-    if not standby.look().is_standby:
+            raise failed(f"{standby.cluster} after its start command: {said(done)}") from None
+        seen = standby.look()
+    if not seen.is_standby:
         raise failed(f"{standby.cluster} is a primary as well")
-    if not streams(standby.look(), primary):
+    if not streams(seen, primary):
         standby.follow(primary)
+        _wait_for_stream(primary, standby)
+    standby.keep_no_log_for(primary)
+    primary.follow(standby)
+
+
+def _wait_for_stream(primary: Server, standby: Server) -> None:
     ends = monotonic_seconds() + STREAMING_SECONDS
     while not streams(standby.look(), primary):
         if monotonic_seconds() > ends:
             raise failed(f"{standby.cluster} does not stream from {primary.cluster}; its log says why")
         sleep_seconds(POLL_SECONDS)
-    standby.keep_no_log_for(primary)
-    primary.follow(standby)
 
 
 def _require_followable(primary: Server, standby: Server) -> None:

@@ -1,0 +1,203 @@
+"""A primary that moves under writers, among kills, lags and people: no acknowledged write is lost, none fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import pytest
+
+from teraferry.bundles.digest import Buffer, Digest
+from teraferry.bundles.errors import RefusedError
+from teraferry.bundles.system.process import Completed
+from teraferry.installer.ports import NodeTransport
+from tests.fakes.one_writer import OTHER
+from tests.lab.db_clients import DbClient, Writers
+from tests.lab.postgres_pair import FOLDER, PostgresPair
+
+pytestmark = pytest.mark.real
+
+LONG = 120.0
+
+
+class Killed(BaseException):
+    """The installer is gone: nothing of it cleans up."""
+
+
+class Until:
+    """The way to a node, on which the installer is killed before the first call that holds ``word``."""
+
+    def __init__(self, way: NodeTransport, word: str) -> None:
+        self._way = way
+        self._word = word
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60) -> Completed:
+        if self._word in " ".join(argv) + stdin.decode():
+            raise Killed
+        return self._way.run(argv, stdin=stdin, timeout_seconds=timeout_seconds)
+
+    def upload(self, pieces: Iterable[Buffer], path: str, *, mode: int, digest: Digest) -> None:
+        if self._word in f"upload {path}":
+            raise Killed
+        self._way.upload(pieces, path, mode=mode, digest=digest)
+
+
+@pytest.fixture(scope="module")
+def whole_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresPair]:
+    with PostgresPair(tmp_path_factory.mktemp("pair")) as pair:
+        yield pair
+
+
+@pytest.fixture
+def pair(whole_pair: PostgresPair) -> PostgresPair:
+    whole_pair.replicator().start()
+    whole_pair.replicator().release_writes()
+    return whole_pair
+
+
+def refused(action: Callable[[], object]) -> str:
+    with pytest.raises(RefusedError) as caught:
+        action()
+    assert caught.value.exit_status == 40
+    return caught.value.reference
+
+
+def move(pair: PostgresPair) -> str:
+    """Move the primary as a rollout does, and return the new one."""
+    adapter = pair.replicator()
+    old = adapter.primary()
+    try:
+        adapter.hold_writes(seconds=LONG)
+        adapter.sync_state(old, marker="run-9", stalled_after_seconds=LONG)
+        adapter.promote(OTHER[old])
+    finally:
+        adapter.release_writes()
+    adapter.start()
+    return OTHER[old]
+
+
+def write(pair: PostgresPair, name: str, *, through: str = "blue") -> str:
+    with DbClient(pair.through(through), name) as client:
+        return client.write()
+
+
+def rows(pair: PostgresPair, cluster: str) -> set[str]:
+    """Return what a server has, each row's checksum compared by the server itself."""
+    good = "SELECT content FROM kept WHERE sum = encode(sha256(content::bytea), 'hex')"
+    return set(pair.sql(cluster, good))
+
+
+def test_writers_through_promotion_and_back_lose_nothing_and_none_fails(pair: PostgresPair) -> None:
+    clients = [DbClient(pair.through(cluster), f"writer {cluster} {n}") for cluster in OTHER for n in range(2)]
+    with Writers(clients) as writers:
+        for _ in range(2):
+            writers.wait_for(50)
+            new = move(pair)
+        writers.wait_for(50)
+        writers.stop()
+        acknowledged, failures = writers.acknowledged, writers.failures
+    assert failures == []
+    assert set(acknowledged) <= rows(pair, new)
+    pair.replicator().sync_state(new, marker="run-9", stalled_after_seconds=LONG)
+    assert set(acknowledged) <= rows(pair, OTHER[new])
+
+
+@pytest.mark.parametrize(
+    "word",
+    # Before the old primary is stopped, before the promotion, and before the first door is pointed to the new one.
+    ["-m fast", "pg_promote", "RELOAD"],
+)
+def test_promotion_that_was_killed_is_settled_by_the_next_start(pair: PostgresPair, word: str) -> None:
+    adapter = pair.replicator()
+    old = adapter.primary()
+    written = [write(pair, f"before {word}")]
+    adapter.hold_writes(seconds=LONG)
+    adapter.sync_state(old, marker="run-9", stalled_after_seconds=LONG)
+    with pytest.raises(Killed):
+        pair.replicator(way=lambda cluster: Until(pair.transport(cluster), word)).promote(OTHER[old])
+
+    pair.replicator().start()
+    pair.replicator().release_writes()
+
+    primary = pair.replicator().primary()
+    written.append(write(pair, f"after {word}"))
+    pair.replicator().sync_state(primary, marker="run-9", stalled_after_seconds=LONG)
+    for cluster in OTHER:
+        assert set(written) <= rows(pair, cluster)
+
+
+def test_reboot_of_the_old_primary_in_the_midst_brings_no_second_primary(pair: PostgresPair) -> None:
+    adapter = pair.replicator()
+    old = adapter.primary()
+    adapter.hold_writes(seconds=LONG)
+    with pytest.raises(Killed):
+        pair.replicator(way=lambda cluster: Until(pair.transport(cluster), "pg_promote")).promote(OTHER[old])
+    pair.start(old)
+    assert pair.sql(old, "SELECT pg_is_in_recovery()") == ["t"]
+    assert refused(pair.replicator().primary) == "replication-cannot-tell"
+    pair.replicator().start()
+    pair.replicator().release_writes()
+    assert pair.replicator().primary() == old
+    assert write(pair, "after the reboot") in rows(pair, old)
+
+
+def test_standby_that_did_not_replay_all_is_not_promoted_and_the_old_primary_goes_on(pair: PostgresPair) -> None:
+    adapter = pair.replicator(replay_seconds=0.3)
+    old = adapter.primary()
+    pair.sql(OTHER[old], "SELECT pg_wal_replay_pause()")
+    content = write(pair, "not replayed")
+    adapter.hold_writes(seconds=LONG)
+    assert refused(lambda: adapter.promote(OTHER[old])) == "promotion-failed"
+    adapter.release_writes()
+    assert adapter.primary() == old
+    later = write(pair, "goes on")
+    pair.sql(OTHER[old], "SELECT pg_wal_replay_resume()")
+    adapter.start()
+    adapter.sync_state(old, marker="run-9", stalled_after_seconds=LONG)
+    assert {content, later} <= rows(pair, OTHER[old])
+
+
+def test_write_past_the_gate_keeps_writes_from_being_held(pair: PostgresPair) -> None:
+    adapter = pair.replicator()
+    where = ["-h", FOLDER, "-U", "postgres", "-d", "app"]
+    direct = [*pair.node(adapter.primary()).prefix, "psql", "-X", "-q", "-A", "-t", *where]
+    with DbClient(direct, "direct") as client:
+        client.ask("BEGIN; SELECT txid_current() > 0")
+        assert refused(lambda: adapter.hold_writes(seconds=LONG)) == "write-hold-failed"
+    write(pair, "goes on")
+
+
+def test_transaction_that_does_not_end_keeps_writes_from_being_held_and_goes_on(pair: PostgresPair) -> None:
+    with DbClient(pair.through("green"), "slow") as client:
+        client.ask("BEGIN; SELECT 1")
+        assert refused(lambda: pair.replicator().hold_writes(seconds=1)) == "write-hold-failed"
+        write(pair, "goes on")
+        client.ask("INSERT INTO kept (content, sum) VALUES ('slow', '') RETURNING id")
+        client.ask("COMMIT; SELECT 1")
+
+
+def test_door_that_leads_elsewhere_is_seen(pair: PostgresPair) -> None:
+    adapter = pair.replicator()
+    primary = adapter.primary()
+    ini = f"{FOLDER}/teraferry.ini"
+    pair.node("green").sh(f"cp {ini} {ini}.old; sed -i s/host=10.79.0.1/host=10.79.0.3/ {ini}")
+    assert refused(adapter.primary) == "replication-cannot-tell"
+    pair.node("green").sh(f"mv {ini}.old {ini}")
+    assert adapter.primary() == primary
+
+
+# The last one: afterwards the two have no common log any more.
+def test_old_primary_with_writes_of_its_own_is_neither_rewound_nor_left_out(pair: PostgresPair) -> None:
+    adapter = pair.replicator()
+    old = adapter.primary()
+    adapter.sync_state(old, marker="run-9", stalled_after_seconds=LONG)
+    pair.part(old)
+    lost = {write(pair, f"on {old} alone {n}", through=old) for n in range(3)}
+    pair.kill(old)
+    # A person promotes the other one by hand.
+    pair.sql(OTHER[old], "SELECT pg_promote()")
+    pending = adapter.pending(old)
+    assert pending is not None and len(pending) == 3
+    assert refused(adapter.start) == "replication-failed"
+    # Writes were not pointed to a primary that lacks acknowledged ones.
+    assert refused(adapter.primary) == "replication-cannot-tell"
+    assert not lost & rows(pair, OTHER[old])
