@@ -1,4 +1,4 @@
-"""What may halt or postpone an install from outside: a stop that was asked for, and the compliance lock."""
+"""What may halt or postpone an install from outside: a stop that was asked for, the compliance lock, a node."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from teraferry.bundles.progress import Progress
     from teraferry.installer.ports import ComplianceProbe
     from teraferry.installer.rollout.compliance import ComplianceGate
+    from teraferry.installer.rollout.plan import Plan
+    from teraferry.installer.rollout.preflight import Preflight
     from teraferry.installer.site.asking import Probe
     from teraferry.installer.site.model import Site
 
@@ -69,3 +71,22 @@ def require_compliance(
         parse_duration(wait), now_utc, sleep_seconds, progress, require_not_stopped(stop_requested, changed=False)
     )
     return lambda: wait_until_open(gate, patience)
+
+
+def make_preflight(site: Site, plan: Plan) -> Preflight:
+    """Return what looks at every node of ``plan``."""
+    from teraferry.installer.adapters.node_probe import TransportProbe
+    from teraferry.installer.cli_wiring import make_transport
+    from teraferry.installer.rollout.preflight import NodeNeeds, Preflight
+
+    nodes = {node.name: node for node in site.nodes}
+    needs = {}
+    for name in plan.nodes:
+        targets = plan.targets_of(name)
+        places = {(target.role, target.path) for target in targets}
+        deploys = [deploy for deploy in site.deploys if (deploy.role, deploy.path) in places]
+        # systemctl is asked only where it is what starts or stops the service.
+        units = tuple(deploy.unit for deploy in deploys if deploy.unit and not (deploy.start and deploy.stop))
+        needs[name] = NodeNeeds(tuple(targets), units)
+    probes = {name: TransportProbe(name, make_transport(nodes[name])) for name in needs}
+    return Preflight(needs, probes, now_utc)

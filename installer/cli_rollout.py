@@ -46,6 +46,7 @@ def plan(place: Place, console: CommandConsole, kit: Path) -> Result:
         outlook=tiers.make_outlook(site, made, bundle, console, keys=keys),
         registry=wiring.make_registry(site),
         compliance=gates.make_compliance(site),
+        preflight=gates.make_preflight(site, made),
         state=place.state,
         installed=installed,
     )
@@ -97,6 +98,7 @@ def _install_here(
             accept_trust=lambda: accept_release(bundle.release, store=place.store(), journal=journal, now=now_utc()),
             confirm=lambda shown: _confirm(shown, console, yes=yes),
             require_compliance=compliance,
+            require_nodes_ready=gates.make_preflight(site, made).require_ready,
             require_not_stopped=gates.require_not_stopped(stop_requested, changed=False),
         )
         report = service.install(bundle, made, parts)

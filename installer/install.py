@@ -45,9 +45,10 @@ class InstallParts:
     check_registry: bool
     accept_trust: Callable[[], object]  # raises the floor of the trust store, durably
     confirm: Callable[[Plan], None]  # asks the operator; raises to stop
+    require_compliance: Callable[[], None]  # waits or raises, 41, while a hold or an export runs
+    require_nodes_ready: Callable[[], object]  # raises where a node could not take what is brought to it
+    require_not_stopped: Callable[[], None]  # raises StoppedByOperatorError, before anything is tagged
     instead_of: str = ""  # the holder whose locks on nodes are taken over, for the journal
-    require_compliance: Callable[[], None] = lambda: None  # waits or raises, 41, while a hold or an export runs
-    require_not_stopped: Callable[[], None] = lambda: None  # raises StoppedByOperatorError, before anything is tagged
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,8 @@ class InstallReport:
 def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallReport:
     """Bring the release in ``bundle`` to the site, or go on with an install that was interrupted.
 
-    1. Ask everything that can refuse: the version, the compliance lock, the registry, the keys that must survive,
-       what the tier itself looks at (in tier 1 the cluster's health), the lock on every node.
+    1. Ask everything that can refuse: the version, the compliance lock, every node, the registry, the keys that must
+       survive, what the tier itself looks at (in tier 1 the cluster's health), the lock on every node.
     2. Bring every blob to the registry; nothing names them yet, so nothing has changed.
     3. Copy wrapped keys away, raise the trust floor, open the run and record the keys; then tag.
     4. Roll out. 5. Look at the keys again, compare what runs with what was signed, and end the run.
@@ -84,6 +85,7 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
     if unfinished is None or not _is_in_hand(parts, entries, unfinished.run):
         # What is in hand is finished whatever runs: a node that is away makes the data that a hold protects less safe.
         parts.require_compliance()
+        parts.require_nodes_ready()
     parts.registry.require_ready()
     begun_with = parts.rollout.require_ready(entries, run=run)
     parts.confirm(plan)

@@ -74,6 +74,39 @@ class NodeTransport(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a node says of the place of one file that is to be brought to it."""
+
+    path: str
+    free_bytes: int  # for whoever installs, on the file system that ``path`` lies on
+    staged_bytes: int  # of the new file that are there already
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What a node says of itself before anything is brought to it."""
+
+    seconds_since_epoch: float  # its clock
+    places: tuple[Place, ...]
+    units_missing: tuple[str, ...]  # asked for, and not known to its systemd
+
+
+class NodeProbe(Protocol):
+    """Looks at one node; changes nothing there."""
+
+    def look(self, files: Sequence[tuple[str, Digest]], units: Sequence[str]) -> NodeFacts:
+        """Return what the node says, now.
+
+        Args:
+            files: (path that will run it, digest) of every file that goes there.
+            units: systemd units that run them.
+
+        Raises:
+            RefusedError: ``node-unreachable`` or ``cannot-tell``, 40.
+        """
+
+
 class Cluster(Protocol):
     """The storage cluster that a tier 1 site runs. Node arguments are cluster addresses."""
 

@@ -19,6 +19,7 @@ from teraferry.installer.rollout.blue_green_window import ask_health
 from teraferry.installer.rollout.compliance import ComplianceGate
 from teraferry.installer.rollout.key_gate import KeyGate
 from teraferry.installer.rollout.plan import Plan
+from teraferry.installer.rollout.preflight import Preflight
 from teraferry.installer.rollout.rolling_parts import RollingParts, judge_now
 from teraferry.installer.verify import VerifiedBundle
 
@@ -49,6 +50,7 @@ def foresee(
     outlook: Outlook,
     registry: Registry,
     compliance: ComplianceGate,
+    preflight: Preflight,
     state: Path,
     installed: str | None,
 ) -> dict[str, object]:
@@ -62,6 +64,7 @@ def foresee(
         outlook: Of the tier; asked once, and nothing is told to do anything.
         registry: Asked whether it is ready.
         compliance: Its probes are asked once.
+        preflight: Every node is looked at once.
         state: State folder, whose free bytes are shown.
         installed: Version that the last complete install brought in; None when there was none.
 
@@ -84,6 +87,7 @@ def foresee(
         "gates": {
             "version": _gate(lambda: require_upgrade_allowed(bundle.manifest.release, installed), "allowed"),
             "registry": _gate(registry.require_ready, "ready"),
+            "nodes": _seen(preflight.require_ready),
             **{name: _told(look) for name, look in outlook.gates.items()},
             **({"compliance": _gate(compliance.require_open, "open")} if compliance.probes else {}),
             **({"keys": keys_seen} if keys else {}),
@@ -147,6 +151,13 @@ def _told(look: Callable[[], str]) -> str:
         return look()
     except RefusedError as refused:
         return f"cannot tell: {refused.message}"
+
+
+def _seen(require: Callable[[], str]) -> str:
+    try:
+        return require()
+    except RefusedError as refused:
+        return f"refused: {refused.message}"
 
 
 def _gate(require: Callable[[], None], passed: str) -> str:

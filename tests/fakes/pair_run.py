@@ -217,6 +217,7 @@ class PairSite:
             accept_trust=lambda: life.touch("accept trust"),
             confirm=lambda _: life.touch("confirm"),
             require_compliance=parts.compliance.require_open,
+            require_nodes_ready=lambda: life.touch("look at every node"),
             require_not_stopped=require_not_stopped,
         )
 

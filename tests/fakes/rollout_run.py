@@ -286,6 +286,8 @@ class Site:
             check_registry=False,
             accept_trust=lambda: life.touch("accept trust"),
             confirm=lambda _: life.touch("confirm"),
+            require_compliance=lambda: life.touch("ask what an install must not disturb"),
+            require_nodes_ready=lambda: life.touch("look at every node"),
             require_not_stopped=require_not_stopped,
         )
 
