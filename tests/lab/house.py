@@ -5,7 +5,7 @@ For tests that need many kits quickly; ``softhsm`` is for those about tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +21,8 @@ from teraferry.builder.signing_room import SigningRoom
 from teraferry.builder.verify_kit import verify_kit
 from teraferry.bundles import layout
 from teraferry.bundles.archive_writer import write_archive
-from teraferry.bundles.manifest import Manifest, Release, encode_manifest
+from teraferry.bundles.digest import digest_of
+from teraferry.bundles.manifest import File, Manifest, Release, encode_manifest
 from teraferry.bundles.progress import Silent
 from teraferry.keys.metadata import read_metadata
 from teraferry.keys.roots.ceremony import TrustPlan, init_trust
@@ -107,12 +108,23 @@ class House:
         name: str | None = None,
         blobs: Sequence[bytes] = (b"blob",),
         openpgp: str | None = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> Kit:
-        """Return an unsigned kit of ``version``; ``openpgp`` is the fingerprint of the key that it asks for."""
+        """Return an unsigned kit of ``version``.
+
+        Args:
+            openpgp: Fingerprint of the key that it asks for.
+            files: Name -> program that the release holds.
+        """
         folder = self.folder / (name or f"{self.product}-{version}")
         folder.mkdir()
         release = Release(product=self.product, version=version)
-        manifest = encode_manifest(Manifest(format=1, release=release, openpgp=openpgp or msgspec.UNSET))
+        held = tuple(
+            File(name=path, mode="0755", digest=digest_of(content), length_bytes=len(content))
+            for path, content in (files or {}).items()
+        )
+        blobs = [*blobs, *(files or {}).values()]
+        manifest = encode_manifest(Manifest(format=1, release=release, files=held, openpgp=openpgp or msgspec.UNSET))
         with (folder / layout.bundle_name(self.product, version)).open("w+b") as file:
             sources = sources_of(blobs, {layout.MANIFEST: manifest})
             write_archive(file, sources, jobs=1, mtime=0, progress=Silent())

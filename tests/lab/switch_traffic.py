@@ -21,6 +21,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+BROKEN = Path("/srv/broken")
+"""While it is there, on the server's own node, the server says that it is not well."""
+
 ASK_EVERY_SECONDS = 2.0
 ANSWER_SECONDS = 20.0
 OPENED_AT_A_TIME = 50
@@ -28,13 +31,18 @@ MORE = 100
 
 
 async def serve(name: str, port: int) -> None:
-    """Answer every line with ``name``, for ever."""
+    """Answer every line with ``name``, for ever; a GET with how it is, which ``BROKEN`` decides."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
-            while await reader.readline():
+            while line := await reader.readline():
+                if line.startswith(b"GET "):
+                    status = "503 Broken" if BROKEN.exists() else "200 OK"
+                    writer.write(f"HTTP/1.0 {status}\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+                    break
                 writer.write(name.encode() + b"\n")
                 await writer.drain()
+            await writer.drain()
         writer.close()
 
     server = await asyncio.start_server(answer, "0.0.0.0", port, backlog=4096)

@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.prove import compressor, determinism, flips, fuzz, kills, oracle, replication, sizes
+from tests.prove import compressor, determinism, flips, fuzz, kills, model, oracle, replication, sizes
 from tests.prove.record import Outcome, Record
 
 Proof = Callable[[Record], Outcome]
@@ -23,6 +23,7 @@ PROOFS: dict[str, tuple[Proof, Mapping[str, int | str]]] = {
     "oracle": (oracle.prove, oracle.SETTINGS),
     "sizes": (sizes.prove, sizes.SETTINGS),
     "kills": (kills.prove, kills.SETTINGS),
+    "model": (model.prove, model.SETTINGS),
     "replication": (replication.prove, replication.SETTINGS),
 }
 

@@ -1,0 +1,83 @@
+"""Tier 2 by the command line, on real parts: nftables on a gateway, real processes, real clients all the while."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.gateway import GatewayLab
+from tests.lab.nodes import wait_until
+from tests.lab.pair_site import DEAD_MAN_SECONDS, PairLab
+
+pytestmark = pytest.mark.real
+
+OPEN, NEW_PER_SECOND = 100, 50
+
+
+@pytest.fixture(scope="module")
+def pair(gateway_lab: GatewayLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PairLab]:
+    lab = PairLab(gateway_lab, tmp_path_factory.mktemp("pair"))
+    try:
+        yield lab.open()
+    finally:
+        lab.close()
+
+
+def told(report: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(report.read_text())
+    return content
+
+
+def test_release_is_cut_over_rolled_back_and_gone_on_with_and_no_client_notices(pair: PairLab, tmp_path: Path) -> None:
+    first, digest = pair.kit("1.0.0")
+    second, _ = pair.kit("1.1.0")
+
+    seen = pair.type("plan", str(first))
+    assert (seen.status, seen.result["standby"]) == (0, "green"), seen.stderr
+    assert any("returns new connections to blue within 3s" in each for each in seen.result["guarantees"])
+    assert seen.result["gates"]["compliance"] == "open"
+
+    # The first release goes to green, while clients stay on blue as long as they are connected.
+    done = pair.install(first)
+    assert done.status == 0, done.stderr
+    assert pair.gateway.answers() == "green"
+    assert pair.services["green"].running_digest() == digest
+    report = tmp_path / "clients.json"
+    clients = pair.gateway.start_clients(report, count=OPEN, new_per_second=NEW_PER_SECOND)
+    wait_until("the open connections", lambda: report.exists() and told(report)["open"] == {"green": OPEN})
+
+    # The next one goes to blue, which is not well once it has the traffic.
+    failed = pair.install(
+        second, on_event=lambda event: pair.breaks("blue") if event.get("action") == "monitor_stability" else None
+    )
+    assert (failed.status, failed.result["reference"], failed.result["cause"]) == (50, "rolled-back", "unstable")
+    assert (failed.result["pending"], failed.result["pending_known"]) == (0, True)
+    assert pair.gateway.answers() == "green"
+    pair.breaks("blue", broken=False)
+
+    # The executor is killed right after the cutover: the kernel brings the traffic back, and the next install says so.
+    pair.install_killed_at(second, "monitor_stability")
+    assert pair.type("status").result["state"] == "cut over, not committed"
+    wait_until("the kernel to end the hold", lambda: pair.gateway.answers() == "green", seconds=10 * DEAD_MAN_SECONDS)
+    again = pair.install(second)
+    assert again.status == 0, again.stderr
+    assert [event for event in again.events if event["event"] == "hold-lapsed"]
+    assert pair.gateway.answers() == "blue"
+
+    # A person wants the release before back.
+    back = pair.type("rollback", "--yes")
+    assert (back.status, back.result["did"], back.result["version"]) == (0, "cut-back", "1.0.0"), back.stderr
+    assert pair.gateway.answers() == "green"
+
+    clients.send_signal(signal.SIGTERM)
+    clients.wait()
+    last = told(report)
+    assert (last["errors"], last["open"], last["ended"]) == ([], {"green": OPEN}, True)
+    assert {name for _, _, name in last["new"]} == {"blue", "green"}
+    assert pair.type("journal", "verify").status == 0
+    assert pair.type("status").result["release"] == "1.0.0"

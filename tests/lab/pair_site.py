@@ -1,0 +1,168 @@
+"""A tier 2 site for tests: blue, green and a gateway between namespaces, and an admin who types the product's commands.
+
+The switch is nftables on the gateway, the nodes run a real program that a release replaces, replication is a site's own
+program. Clients write nothing here; they are connected, and notice every error.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from teraferry.bundles.digest import Digest, digest_of
+from teraferry.installer.site.load import parse_site
+from teraferry.keys.tuf_metadata import Root, fingerprint_of, parse_metadata
+from tests.fakes.replicator import FakeReplicator, load, store
+from tests.lab.gateway import BLUE, GREEN, PORTS, REPOSITORY, VIRTUAL, GatewayLab
+from tests.lab.house import PRODUCT, House
+from tests.lab.registry import LabRegistry
+from tests.lab.secops import Answer, parse_answer
+from tests.lab.site import LabSite
+from tests.lab.weed import Service, install_service
+
+SOURCE = (sys.executable, "-m", "teraferry.installer.cli")
+REGISTRY_PORT = 5000
+DEAD_MAN_SECONDS = 3
+SLEEP = "/bin/sleep"
+
+Event = dict[str, Any]
+
+
+class PairLab:
+    """Two clusters of one node each. Use ``open`` and ``close``.
+
+    Args:
+        gateway: The nodes; its client node is where the admin sits.
+        folder: For keys, kits, state and the site file.
+    """
+
+    def __init__(self, gateway: GatewayLab, folder: Path) -> None:
+        self.gateway = gateway
+        self.folder = folder
+        self.node = gateway.lab.node("client")
+        self.replication = folder / "replication.json"
+        self.site_file = folder / "site.toml"
+        self.house = House(folder / "house")
+        self.services = {name: Service(gateway.lab.node(name), "app", "/opt/app") for name in ("blue", "green")}
+        self.registry = LabRegistry(
+            folder / "registry",
+            host="127.0.0.1",
+            port=REGISTRY_PORT,
+            tls=False,
+            with_password=False,
+            prefix=self.node.prefix,
+        )
+
+    def open(self) -> PairLab:
+        """Bring the site up, with a program that no release brought, and pin the root that came on paper."""
+        # The switch keeps files in /etc, which is the machine's own.
+        self.gateway.gateway.sh("cp -a /etc /srv/own-etc && mount --bind /srv/own-etc /etc")
+        for service in self.services.values():
+            install_service(service, Path(SLEEP), "100000")
+            service.start()
+        self.registry.start()
+        store(FakeReplicator(), self.replication)
+        self.house.open(now=datetime.now(UTC) - timedelta(hours=1))
+        self.site_file.write_text(self.site_toml())
+        parse_site(self.site_file.read_bytes(), name="site.toml", tier="2")
+        fingerprint = fingerprint_of(parse_metadata(Root, self.house.root, what="root"))
+        root = self.house.folder / "trust" / "1.root.json"
+        answer = self.type("trust", "pin", str(root), "--fingerprint", fingerprint)
+        if answer.status:
+            raise RuntimeError(answer.stderr)
+        return self
+
+    def close(self) -> None:
+        """End what does not end with the nodes."""
+        self.registry.stop()
+
+    def kit(self, version: str) -> tuple[Path, Digest]:
+        """Return a signed kit, and the digest of its program: the same one, told apart by what lies behind it."""
+        program = Path(SLEEP).read_bytes() + version.encode()
+        kit = self.house.build(version, files={"bin/app": program})
+        self.house.sign(kit, "release-1", "release-2", now=datetime.now(UTC) - timedelta(minutes=1))
+        return self.house.folder / f"{PRODUCT}-{version}", digest_of(program)
+
+    def replicator(self) -> FakeReplicator:
+        """Return what replication has seen."""
+        return load(self.replication)
+
+    def type(self, *words: str, on_event: Callable[[Event, subprocess.Popen[bytes]], None] | None = None) -> Answer:
+        """Type a command of the installer as the admin; ``on_event`` sees each line, and may end the process."""
+        argv = [*SOURCE, "--site", str(self.site_file), "--state", str(self.folder / "state"), *words]
+        command = [*self.node.prefix, *LabSite.argv(*argv, tier="2")]
+        with tempfile.TemporaryFile() as stderr:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, stderr=stderr)
+            lines = []
+            for line in process.stdout or ():
+                lines.append(line)
+                if on_event is not None and line.startswith(b"{"):
+                    on_event(json.loads(line), process)
+            process.wait()
+            stderr.seek(0)
+            return parse_answer(
+                subprocess.CompletedProcess(command, process.returncode, b"".join(lines), stderr.read())
+            )
+
+    def install(self, kit: Path, *more: str, on_event: Callable[[Event], None] | None = None) -> Answer:
+        """Type ``install``."""
+        told = None if on_event is None else lambda event, _: on_event(event)
+        return self.type("install", str(kit), "--yes", *more, on_event=told)
+
+    def install_killed_at(self, kit: Path, action: str) -> None:
+        """Type ``install``, and kill its process as soon as it says that it is at a step."""
+
+        def kill(event: Event, process: subprocess.Popen[bytes]) -> None:
+            if event.get("event") == "step" and event.get("action") == action:
+                process.send_signal(signal.SIGKILL)
+
+        self.type("install", str(kit), "--yes", "--foreground", on_event=kill)
+
+    def breaks(self, cluster: str, *, broken: bool = True) -> None:
+        """Have the application of a cluster say that it is not well, or that it is."""
+        self.gateway.lab.node(cluster).sh("touch /srv/broken" if broken else "rm -f /srv/broken")
+
+    def site_toml(self) -> str:
+        """Return the site file, as the admin would have it."""
+        python = [sys.executable, "-m", "tests.fakes.replicator", str(self.replication)]
+        replicate = ["env", "-C", str(REPOSITORY), *python]
+        probe = ["sh", "-c", f"cat {self.folder}/holds.json"]
+        (self.folder / "holds.json").write_text('{"holds": 0}')
+        nodes = [("gateway-1", "gateway", "gateway", "10.78.0.3:22")]
+        nodes += [(f"{name}-1", "app", name, f"{address}:8000") for name, address in (("blue", BLUE), ("green", GREEN))]
+        service = self.services["blue"]
+        return "\n".join(
+            [
+                '[site]\nname = "lab-pair"',
+                f'[registry]\nurl = "http://127.0.0.1:{REGISTRY_PORT}"',
+                *(
+                    f'[[node]]\nname = "{name}"\nrole = "{role}"\naddress = "{address}"\n'
+                    f"transport = {{ command = {_words(self.gateway.lab.node(node).prefix)} }}"
+                    for name, role, node, address in nodes
+                ),
+                f'[[deploy]]\nfile = "bin/app"\nrole = "app"\nworkload = "binary"\npath = "{service.program}"',
+                f"start = {_words(service.start_argv)}\nstop = {_words(service.stop_argv)}",
+                '[green]\nnodes = ["green-1"]',
+                f'[traffic]\nengine = "nftables"\nnode = "gateway-1"\nvirtual_ip = "{VIRTUAL}:{PORTS[0]}"',
+                f'blue = "{BLUE}:8000"\ngreen = "{GREEN}:8000"\ndead_man = "{DEAD_MAN_SECONDS}s"',
+                '[monitor]\nhealth = "http://{active}/health"\nerror_rate_max = 0\nlatency_p99_ms = 900\nseconds = 2',
+                f'[replication]\nengine = "command"\nwriters = "two"\nblue = "{BLUE}:8000"\ngreen = "{GREEN}:8000"',
+                f"command = {_words(replicate)}\nstalled_after_seconds = 20",
+                "[compliance]",
+                *(
+                    f'{name} = {{ command = {_words(probe)}, pass_when = {{ field = "holds", equals = 0 }} }}'
+                    for name in ("legal_hold", "audit_export")
+                ),
+            ]
+        )
+
+
+def _words(argv: list[str] | tuple[str, ...]) -> str:
+    return json.dumps(list(argv))
