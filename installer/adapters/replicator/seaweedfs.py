@@ -28,6 +28,7 @@ from teraferry.installer.adapters.replicator.seaweedfs_filer import Filer
 from teraferry.installer.adapters.replicator.seaweedfs_judging import Verdict
 from teraferry.installer.adapters.replicator.seaweedfs_sending import send
 from teraferry.installer.adapters.replicator.seaweedfs_service import (
+    CANNOT_TELL,
     SeaweedfsReplication,
     SyncService,
     cannot_tell,
@@ -132,6 +133,8 @@ class SeaweedfsReplicator:
         except CallFailedError as error:
             raise cannot_tell("conflicts between blue and green", str(error)) from error
         except RefusedError as error:
+            if error.reference == CANNOT_TELL:
+                raise
             # What stays under way may still turn out to be one.
             raise cannot_tell("conflicts between blue and green", error.message) from error
 
@@ -172,11 +175,14 @@ class SeaweedfsReplicator:
 
     def _follow_differences(self, source: str, written_ns: int, watch: Watch) -> None:
         here, there = self._filers[source], self._filers[other_of(source)]
-        remaining = self._open_differences(here, there)
-        while remaining:
-            remaining = self._settle(remaining, here, there, watch, before_ns=written_ns)
-            if remaining:
-                remaining = self._bring_over(source, remaining, watch)
+        remaining = self._settle(self._open_differences(here, there), here, there, watch, before_ns=written_ns)
+        if not remaining:
+            return
+        sent = self._bring_over(source, remaining, watch)
+        left = self._settle(sent, here, there, watch, before_ns=written_ns)
+        if left:
+            found = f"{len(left)} of its writes were brought over and differ still, the first {min(left)}"
+            raise failed(f"replication out of {source}", found, paths=sorted(left))
 
     def _settle(
         self, paths: frozenset[str], here: Filer, there: Filer, watch: Watch, *, before_ns: int | None = None
@@ -208,7 +214,7 @@ class SeaweedfsReplicator:
         return not version.same_bytes(other)
 
     def _bring_over(self, source: str, paths: frozenset[str], watch: Watch) -> frozenset[str]:
-        """Send what is stuck, keep what is in conflict; return what is to be followed further.
+        """Send what is stuck, keep what is in conflict; return what was sent.
 
         Raises:
             RefusedError: ``replication-failed``, 40: something stays that nobody can bring over.
