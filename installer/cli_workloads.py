@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from teraferry.bundles.digest import Digest
+    from teraferry.installer.adapters.workload.docker_images import DockerImages
     from teraferry.installer.ports import NodeTransport, Workload
     from teraferry.installer.rollout.plan import Plan, Target
     from teraferry.installer.site.model import Deploy, Node, Site
@@ -20,7 +21,7 @@ def make_workloads(
 ) -> dict[tuple[str, str], Workload]:
     """Return (node, path) -> workload for every target of ``plan``."""
     nodes = {node.name: node for node in site.nodes}
-    deploys = {(str(deploy.role), deploy.path or ""): deploy for deploy in site.deploys}
+    deploys = {(str(deploy.role), deploy.place): deploy for deploy in site.deploys}
     return {
         (target.node, target.path): _make(
             site, target, deploys[target.role, target.path], make_transport(nodes[target.node])
@@ -37,6 +38,10 @@ def docker_of(deploy: Deploy) -> str:
 def _make(site: Site, target: Target, deploy: Deploy, transport: NodeTransport) -> Workload:
     if deploy.workload == "container":
         return _container(site, target, deploy, transport)
+    if deploy.workload == "swarm":
+        from teraferry.installer.adapters.workload.swarm import SwarmWorkload
+
+        return SwarmWorkload(deploy.service or "", _images(site, target, deploy, transport))
     if deploy.workload == "command":
         from teraferry.installer.adapters.workload.command import CommandWorkload
 
@@ -52,16 +57,17 @@ def _container(site: Site, target: Target, deploy: Deploy, transport: NodeTransp
     from teraferry.installer.adapters.workload.container import ContainerPlace, ContainerWorkload
     from teraferry.installer.adapters.workload.service import Service
 
-    place = ContainerPlace(
-        target.path,
-        deploy.container or "",
-        _repository(site, deploy),
-        variable=deploy.variable or "IMAGE",
-        docker=docker_of(deploy),
-    )
+    place = ContainerPlace(target.path, deploy.container or "", variable=deploy.variable or "IMAGE")
     service = Service(transport, target.path, start=deploy.start_argv, stop=deploy.stop_argv)
+    return ContainerWorkload(transport, place, images=_images(site, target, deploy, transport), service=service)
+
+
+def _images(site: Site, target: Target, deploy: Deploy, transport: NodeTransport) -> DockerImages:
+    from teraferry.installer.adapters.workload.docker_images import DockerImages, ImageSource
+
     signed = {target.digest: target.image_ids}
-    return ContainerWorkload(transport, place, service, signed=signed, login=partial(_login, site))
+    source = ImageSource(_repository(site, deploy), signed, partial(_login, site), docker=docker_of(deploy))
+    return DockerImages(transport, source, path=target.path)
 
 
 def _repository(site: Site, deploy: Deploy) -> str:

@@ -206,7 +206,7 @@ def target_of(node: Node, deploy: Deploy, manifest: Manifest) -> Target:
     Raises:
         RefusedError: ``plan-file-missing``, 40.
     """
-    place = (node.name, node.address, node.role, deploy.path or "")
+    place = (node.name, node.address, node.role, deploy.place)
     if deploy.image is not None:
         image = _named(deploy, "image", deploy.image, manifest.images)
         contents = {digest for each in image.platforms for digest in (each.manifest, each.config)}
@@ -225,7 +225,7 @@ def _named(deploy: Deploy, what: str, name: str, held: Sequence[_Held]) -> _Held
     names = sorted(each.name for each in held)
     raise RefusedError(
         "plan-file-missing",
-        f"deploy {deploy.path}: {what} {name} is not in the release, expected one of {names}",
+        f"deploy {deploy.place}: {what} {name} is not in the release, expected one of {names}",
         hint=f"Correct `{what}` of that [[deploy]] in site.toml, or ask for a release that holds it.",
         facts={"file": name, "files": names},
     )

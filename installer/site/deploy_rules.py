@@ -8,11 +8,18 @@ from teraferry.installer.site.model import Deploy, Site, Transport
 from teraferry.installer.site.paths import require_absolute, require_words
 from teraferry.installer.site.text import SiteText, Where
 
-_CARRIES: Final = {"binary": ("file",), "container": ("image",), "command": ("file", "image")}
+_CARRIES: Final = {"binary": ("file",), "container": ("image",), "swarm": ("image",), "command": ("file", "image")}
 """What of a release each workload can run."""
 
-_OWN_FIELDS: Final = {"container": ("container", "variable", "docker"), "command": ("command",)}
-"""Fields that only one workload reads; beside another they look like a demand and are none."""
+_READ_BY: Final = {
+    "container": ("container",),
+    "variable": ("container",),
+    "docker": ("container", "swarm"),
+    "service": ("swarm",),
+    "command": ("command",),
+    "path": ("binary", "container", "command"),
+}
+"""Field -> the workloads that read it; beside another it looks like a demand and is none."""
 
 
 def require_sound_deploys(site: Site, text: SiteText) -> None:
@@ -27,9 +34,12 @@ def require_sound_deploys(site: Site, text: SiteText) -> None:
         _require_carried(deploy, text, where)
         if deploy.role not in roles:
             raise text.bad_value((*where, "role"), f"{deploy.role}, which no node has, expected the role of a node")
+        _require_own_fields(deploy, text, where)
+        if deploy.workload == "swarm":
+            _require_swarm(deploy, site, text, where)
+            continue
         _require_field(deploy.path, "path", deploy, text, where)
         require_absolute(deploy.path or "", text, (*where, "path"))
-        _require_own_fields(deploy, text, where)
         _require_restart(deploy, text, where)
     _require_own_places(site, text)
 
@@ -46,17 +56,28 @@ def _require_carried(deploy: Deploy, text: SiteText, where: Where) -> None:
 
 
 def _require_own_fields(deploy: Deploy, text: SiteText, where: Where) -> None:
-    for workload, fields in _OWN_FIELDS.items():
-        for field in fields:
-            if workload != deploy.workload and getattr(deploy, field) is not None:
-                raise text.bad_value((*where, field), f"with workload {deploy.workload}, expected it with {workload}")
+    for field, workloads in _READ_BY.items():
+        if deploy.workload not in workloads and getattr(deploy, field) is not None:
+            found = f"with workload {deploy.workload}, expected it with {' or '.join(workloads)}"
+            raise text.bad_value((*where, field), found)
+    if deploy.docker is not None and deploy.docker != "docker":
+        require_absolute(deploy.docker, text, (*where, "docker"))
     if deploy.workload == "container":
         _require_field(deploy.container, "container", deploy, text, where)
-        if deploy.docker is not None and deploy.docker != "docker":
-            require_absolute(deploy.docker, text, (*where, "docker"))
     if deploy.workload == "command":
         _require_field(deploy.command, "command", deploy, text, where)
         require_words(deploy.command or (), text, (*where, "command"))
+
+
+def _require_swarm(deploy: Deploy, site: Site, text: SiteText, where: Where) -> None:
+    _require_field(deploy.service, "service", deploy, text, where)
+    if deploy.unit is not None or deploy.stop is not None or deploy.start is not None:
+        raise text.bad_value(where, "unit, stop or start with workload swarm, expected the swarm to do that")
+    managers = [node.name for node in site.nodes_of(deploy.role)]
+    if len(managers) != 1:
+        # The swarm is one: each node of the role would update the same service.
+        found = f"{deploy.role}, the role of {', '.join(managers)}, expected that of one node, a manager"
+        raise text.bad_value((*where, "role"), found)
 
 
 def _require_field(value: object, field: str, deploy: Deploy, text: SiteText, where: Where) -> None:
@@ -88,7 +109,7 @@ def _require_own_places(site: Site, text: SiteText) -> None:
     for number, deploy in enumerate(site.deploys):
         for node in site.nodes_of(deploy.role):
             user = f"node {node.name} by [[deploy]] {number + 1}"
-            for field in ("path", "container"):
+            for field in ("path", "container", "service"):
                 place = getattr(deploy, field)
                 # Nodes with the same way in are the same machine, however many names they have.
                 other = taken.setdefault((node.transport, field, place), user) if place is not None else user

@@ -107,7 +107,13 @@ class Deploy(Model, frozen=True):
     container: Name | None = None  # workload container: the name it runs under
     variable: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z")] | None = None  # IMAGE by default
     docker: Text | None = None  # the docker program on the node
+    service: Name | None = None  # workload swarm: what the swarm calls it
     command: Argv | None = None  # workload command: the site's own program on the node
+
+    @property
+    def place(self) -> str:
+        """What tells it from other deploys of its role."""
+        return self.path or f"service {self.service}"
 
     @property
     def stop_argv(self) -> tuple[str, ...]:

@@ -50,9 +50,6 @@ def _require_delivered(site: Site, text: SiteText) -> None:
     # A demand that this installer cannot meet yet is refused; ignored, it would be a promise broken in silence.
     if site.cluster is not None and site.cluster.engine == "swarm":
         raise _not_delivered(text, ("cluster", "engine"), f'engine = "{site.cluster.engine}"')
-    for number, deploy in enumerate(site.deploys):
-        if deploy.workload == "swarm":
-            raise _not_delivered(text, ("deploy", number, "workload"), f'workload = "{deploy.workload}"')
 
 
 def _not_delivered(text: SiteText, where: Where, what: str) -> UsageError:

@@ -6,14 +6,12 @@ digest of its own. The containers run under a real Docker, from a real registry.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,10 +24,14 @@ from teraferry.installer.adapters.transport.local import LocalTransport
 from teraferry.installer.adapters.workload.binary import BinaryWorkload
 from teraferry.installer.adapters.workload.command import CommandWorkload
 from teraferry.installer.adapters.workload.container import ContainerPlace, ContainerWorkload
+from teraferry.installer.adapters.workload.docker_images import DockerImages, ImageSource
 from teraferry.installer.adapters.workload.service import Service
+from teraferry.installer.cli_workloads import make_workloads
 from teraferry.installer.ports import Workload
+from teraferry.installer.rollout.plan import plan_rolling
+from teraferry.installer.site.model import Node as SiteNode
 from tests.fakes.workload import FakeWorkload
-from tests.lab.docker_node import DOCKER, DockerNode, LabImage
+from tests.lab.docker_node import DockerNode, LabImage, release_of, site_of_docker
 from tests.lab.nodes import wait_until
 
 SLEEP = Path(shutil.which("sleep") or "/bin/sleep").read_bytes()
@@ -142,7 +144,24 @@ esac
 """
 
 
-def container_rig(docker: Docker, *, signed: Mapping[Digest, frozenset[Digest]] | None = None) -> Rig:
+DEPLOY = """
+[[deploy]]
+image = "terachat/api"
+role = "app"
+workload = "container"
+path = "/opt/api.env"
+container = "api"
+docker = "/usr/bin/docker"
+start = ["/opt/api", "start"]
+stop = ["/opt/api", "stop"]
+"""
+
+
+def transport_to(node: SiteNode) -> CommandTransport:
+    return CommandTransport(node.name, node.transport.command or ())
+
+
+def container_rig(docker: Docker, *, release: LabImage | None = None) -> Rig:
     at = docker.at
     reference = at.pull_by_hand("old")
     at.docker("create", "--name", "api", "--network", "none", "--stop-signal", "KILL", reference, "sleep", "600")
@@ -151,17 +170,9 @@ def container_rig(docker: Docker, *, signed: Mapping[Digest, frozenset[Digest]] 
     service = at.node.folder / "opt/api"
     service.write_text(CONTAINER.format(path="/opt/api.env"))
     service.chmod(0o755)
-    transport = CommandTransport("app-1", at.node.prefix)
-    everything = {image.digest: frozenset({image.id}) for image in (docker.old, docker.new)}
-    auth = base64.b64encode(f"{at.registry.user}:{at.registry.password}".encode()).decode()
-    place = f"{at.registry.host}:{at.registry.port}"
-    workload = ContainerWorkload(
-        transport,
-        ContainerPlace("/opt/api.env", "api", at.repository, docker=DOCKER),
-        Service(transport, "/opt/api.env", start=["/opt/api", "start"], stop=["/opt/api", "stop"]),
-        signed=everything if signed is None else signed,
-        login=lambda: json.dumps({"auths": {place: {"auth": auth}}}).encode(),
-    )
+    site = site_of_docker(at, DEPLOY)
+    workloads = make_workloads(site, plan_rolling(release_of(release or docker.new), site), transport_to)
+    workload = workloads["app-1", "/opt/api.env"]
     return Rig(workload, path, list, docker.old.digest, docker.new.digest)
 
 
@@ -385,7 +396,7 @@ def container(docker: Docker) -> Iterator[Rig]:
 
 
 def test_image_that_is_not_what_was_signed_is_not_there_though_docker_says_its_digest(docker: Docker) -> None:
-    rig = container_rig(docker, signed={docker.new.digest: frozenset({docker.old.id})})
+    rig = container_rig(docker, release=LabImage(docker.new.digest, docker.old.id))
     try:
         staged(rig)
         assert not rig.workload.staged(rig.new)
@@ -396,7 +407,7 @@ def test_image_that_is_not_what_was_signed_is_not_there_though_docker_says_its_d
 
 
 def test_container_of_an_image_that_was_not_signed_runs_no_signed_digest(docker: Docker) -> None:
-    rig = container_rig(docker, signed={docker.old.digest: frozenset({docker.new.id})})
+    rig = container_rig(docker, release=LabImage(docker.old.digest, docker.new.id))
     try:
         docker.at.docker("start", "api")
         assert rig.workload.running() == {docker.old.id}
@@ -434,9 +445,10 @@ def test_container_that_ends_again_and_again_runs_nothing_and_is_stopped_all_the
 
 def test_docker_that_does_not_answer_is_no_empty_node(docker: Docker) -> None:
     transport = CommandTransport("app-1", docker.at.node.prefix)
+    source = ImageSource(docker.at.repository, {}, lambda: b"", docker="/nowhere/docker")
+    images = DockerImages(transport, source, path="/opt/api.env")
     service = Service(transport, "/opt/api.env", start=["true"], stop=["true"])
-    place = ContainerPlace("/opt/api.env", "api", docker.at.repository, docker="/nowhere/docker")
-    workload = ContainerWorkload(transport, place, service, signed={}, login=lambda: b"")
+    workload = ContainerWorkload(transport, ContainerPlace("/opt/api.env", "api"), images=images, service=service)
 
     for look in (workload.running, workload.stop, lambda: workload.staged(docker.new.digest)):
         with pytest.raises(RefusedError) as caught:

@@ -7,6 +7,7 @@ mounted for the node alone. Its images are a static busybox, told apart by a lab
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -15,6 +16,9 @@ from pathlib import Path
 from types import TracebackType
 
 from teraferry.bundles.digest import Digest
+from teraferry.bundles.manifest import Image, ImagePlatform, Manifest, Release
+from teraferry.installer.site.load import parse_site
+from teraferry.installer.site.model import Site
 from tests.lab.nodes import Lab, Node, wait_until
 from tests.lab.registry import LabRegistry
 
@@ -32,6 +36,34 @@ set -e
     mount -t cgroup -o "$group" cgroup "/sys/fs/cgroup/$group"
   done
 }
+"""
+
+
+_SITE = """\
+[site]
+name = "hanoi-dc1"
+tier = "1"
+
+[registry]
+url = "https://{registry}"
+ca = "{ca}"
+credentials = {{ user = "{user}", password_file = "{password_file}" }}
+
+[cluster]
+engine = "seaweedfs"
+masters = ["10.0.0.10:9333"]
+
+[[node]]
+name = "app-1"
+role = "app"
+address = "10.0.0.21:8000"
+transport = {{ command = {prefix} }}
+
+[[node]]
+name = "master-1"
+role = "master"
+address = "10.0.0.10:9333"
+transport = {{ local = true }}
 """
 
 
@@ -104,11 +136,14 @@ class DockerNode:
         """Run the node's docker client and return what it printed."""
         return self.node.run(DOCKER, *argv, check=check, stdin=stdin).stdout.decode().strip()
 
-    def push(self, version: str) -> LabImage:
-        """Return an image that the registry has and this node has not."""
+    def push(self, version: str, *, command: str = "sleep 600") -> LabImage:
+        """Return an image that the registry has and this node has not; it runs ``command``."""
         reference = f"{self.repository}:{version}"
-        self.docker("import", "--change", f"LABEL version={version}", "/srv/root.tar", reference)
-        config = self._login()
+        changes = [f"LABEL version={version}", f"CMD {command.split()}".replace("'", '"')]
+        self.docker(
+            "import", *(word for change in changes for word in ("--change", change)), "/srv/root.tar", reference
+        )
+        config = self.login()
         self.docker("--config", config, "push", "--quiet", reference)
         (pulled,) = self.docker("image", "inspect", "--format", '{{join .RepoDigests " "}}', reference).split()
         image = self.docker("image", "inspect", "--format", "{{.Id}}", reference)
@@ -126,10 +161,11 @@ class DockerNode:
     def pull_by_hand(self, version: str) -> str:
         """Let the node pull what an admin would, by its tag; return the reference."""
         reference = f"{self.repository}:{version}"
-        self.docker("--config", self._login(), "pull", "--quiet", reference)
+        self.docker("--config", self.login(), "pull", "--quiet", reference)
         return reference
 
-    def _login(self) -> str:
+    def login(self) -> str:
+        """Log in as an admin would; return the folder of settings that has the password now."""
         config = "/run/by-hand"
         registry = self.registry
         self.docker(
@@ -155,3 +191,24 @@ class DockerNode:
         shutil.copy("/bin/busybox", root / "bin/busybox")
         (root / "bin/sleep").symlink_to("busybox")
         subprocess.run(["tar", "-C", root, "-cf", node.folder / "srv/root.tar", "."], check=True)
+
+
+def site_of_docker(at: DockerNode, deploy: str) -> Site:
+    """Return the site whose app node is ``at``, as an admin would write it down."""
+    registry = at.registry
+    text = _SITE.format(
+        registry=f"{registry.host}:{registry.port}",
+        ca=registry.ca_file,
+        user=registry.user,
+        password_file=registry.password_file,
+        prefix=json.dumps(at.node.prefix),
+    )
+    return parse_site((text + deploy).encode(), name="site.toml")
+
+
+def release_of(image: LabImage) -> Manifest:
+    """Return a release of just that image."""
+    platform = ImagePlatform(platform="linux/amd64", manifest=image.digest, config=image.id, layers=())
+    media_type = "application/vnd.docker.distribution.manifest.v2+json"
+    held = Image(name=IMAGE, digest=image.digest, media_type=media_type, platforms=(platform,))
+    return Manifest(format=1, release=Release(product="terachat", version="1.0.0"), images=(held,))

@@ -389,7 +389,6 @@ def test_site_without_a_file_demands_nothing_and_one_that_cannot_be_read_refuses
     "text",
     [
         changed('engine = "seaweedfs"', 'engine = "swarm"'),
-        changed('workload = "binary"', 'workload = "swarm"'),
     ],
 )
 def test_demand_that_is_not_delivered_is_refused(text: str) -> None:

@@ -10,6 +10,7 @@ from teraferry.bundles.manifest import Image, ImagePlatform, Manifest, Release
 from teraferry.installer.adapters.transport.local import LocalTransport
 from teraferry.installer.adapters.workload.command import CommandWorkload
 from teraferry.installer.adapters.workload.container import ContainerWorkload
+from teraferry.installer.adapters.workload.swarm import SwarmWorkload
 from teraferry.installer.cli_workloads import make_workloads
 from teraferry.installer.rollout.plan import plan_rolling
 from teraferry.installer.site.load import parse_site
@@ -33,6 +34,13 @@ role = "volume"
 workload = "command"
 path = "/etc/terachat/web"
 command = ["/usr/local/bin/web"]
+"""
+SWARM = """
+[[deploy]]
+image = "terachat/api"
+role = "{role}"
+workload = "swarm"
+service = "api"
 """
 IMAGES = tuple(
     Image(
@@ -69,7 +77,7 @@ def test_image_of_a_release_is_planned_with_every_name_that_its_content_may_have
 
 
 def test_every_workload_gets_its_own_adapter() -> None:
-    here = site(CONTAINER + COMMAND)
+    here = site(CONTAINER + COMMAND + SWARM.format(role="volume"))
     plan = plan_rolling(RELEASE, here)
 
     made = make_workloads(here, plan, lambda node: LocalTransport(node.name))
@@ -77,6 +85,7 @@ def test_every_workload_gets_its_own_adapter() -> None:
     assert {path: type(workload) for (_, path), workload in made.items()} == {
         "/etc/terachat/api.env": ContainerWorkload,
         "/etc/terachat/web": CommandWorkload,
+        "service api": SwarmWorkload,
     }
 
 
@@ -85,6 +94,19 @@ def test_image_that_the_release_does_not_hold_is_refused_by_name() -> None:
         plan_rolling(RELEASE, site(CONTAINER.replace("terachat/api", "terachat/old")))
 
     assert (caught.value.reference, caught.value.facts["file"]) == ("plan-file-missing", "terachat/old")
+
+
+def test_service_of_a_swarm_has_one_manager() -> None:
+    second = """
+[[node]]
+name = "vol-2"
+role = "volume"
+address = "10.0.0.12:8080"
+transport = { command = ["nsenter", "--net=/run/netns/vol-2"] }
+"""
+    with pytest.raises(UsageError) as caught:
+        site(second + SWARM.format(role="volume"))
+    assert caught.value.reference == "site-bad-value"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +124,11 @@ def test_image_that_the_release_does_not_hold_is_refused_by_name() -> None:
         COMMAND.replace('command = ["/usr/local/bin/web"]\n', ""),
         COMMAND + 'unit = "web"\n',
         COMMAND + 'container = "web"\n',
+        SWARM.format(role="volume") + 'path = "/etc/api"\n',
+        SWARM.format(role="volume") + 'unit = "api"\n',
+        SWARM.format(role="volume").replace('service = "api"\n', ""),
+        SWARM.format(role="volume") + SWARM.format(role="volume"),
+        BINARY + 'service = "weed"\n',
         BINARY + 'container = "weed"\n',
         BINARY.replace('file = "bin/weed"', 'image = "terachat/api"'),
     ],
