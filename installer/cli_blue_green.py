@@ -8,7 +8,6 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.system.clock import monotonic_seconds, now_utc, sleep_seconds
 from teraferry.installer import cli_gates as gates
 from teraferry.installer.cli_smoke import make_smoke
@@ -78,13 +77,11 @@ def make_replicator(site: Site) -> tuple[Replicator, Promotion | None]:
             stop=table.stop_argv,
         )
         return SeaweedfsReplicator(settings, _transport_to(site, table.node)), None
-    if table.engine != "command":
-        raise RefusedError(
-            "no-write-guarantee",
-            f'replication engine "{table.engine}": not delivered in this version, expected seaweedfs or command',
-            hint="Ask your supplier for a version that delivers it: with this one nothing can be promised for writes.",
-            facts={"engine": table.engine},
-        )
+    if table.engine == "postgresql":
+        from teraferry.installer.cli_database import make_postgresql
+
+        moved = make_postgresql(table, partial(_transport_to, site))
+        return moved, moved
     from teraferry.installer.adapters.replicator.command import CommandReplicator
 
     return CommandReplicator(_transport_to(site, table.node), table.command or (), writers=table.writers), None

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from teraferry.bundles.errors import UsageError
 from teraferry.installer.site.addresses import parse_address, parse_url
+from teraferry.installer.site.database_rules import require_sound_database
 from teraferry.installer.site.durations import parse_duration
 from teraferry.installer.site.model import ReplicationTable, Site, TrafficTable
 from teraferry.installer.site.paths import require_absolute, require_words
@@ -164,6 +165,7 @@ def _require_replication(site: Site, text: SiteText) -> None:
     if table.path is not None:
         require_absolute(table.path, text, ("replication", "path"))
     _require_only(table, text, "replication", _REPLICATION_FIELDS)
+    require_sound_database(table, site, text)
     for name in ("command", "start", "stop"):
         if (argv := getattr(table, name)) is not None:
             require_words(argv, text, ("replication", name))

@@ -17,5 +17,8 @@ Argv = Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=256)]
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 
+Unit = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,254}\Z")]
+"""A systemd unit."""
+
 Role = Literal["volume", "master", "filer", "app", "gateway"]
 """A gateway switches traffic, and runs nothing of a release."""

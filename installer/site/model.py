@@ -14,10 +14,8 @@ from teraferry.bundles.model import Model
 from teraferry.installer.site.addresses import parse_address, parse_ssh, parse_url, registry_endpoint
 from teraferry.installer.site.asking import ComplianceTable, SmokeTable
 from teraferry.installer.site.cluster_table import ClusterTable
-from teraferry.installer.site.fields import Argv, Name, Role, Seconds, Text
-
-Unit = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,254}\Z")]
-"""A systemd unit."""
+from teraferry.installer.site.database_table import PgbouncerTable, PostgresqlTable
+from teraferry.installer.site.fields import Argv, Name, Role, Seconds, Text, Unit
 
 DEFAULT_SYNC_METRICS = "127.0.0.1:9400"
 """``weed filer.sync -metricsPort=9400``, on the installer's own machine."""
@@ -179,6 +177,8 @@ class ReplicationTable(Model, frozen=True):
     unit: Unit = "weed-filer-sync"  # with engine "seaweedfs": the service there; or
     start: Argv | None = None  # starts `weed filer.sync` there, in a session of its own
     stop: Argv | None = None
+    postgresql: PostgresqlTable | None = None  # with engine "postgresql": its servers, and
+    pgbouncer: tuple[PgbouncerTable, ...] = ()  # every way that clients have to them
 
     @property
     def start_argv(self) -> tuple[str, ...]:

@@ -49,9 +49,26 @@ accepted_without_recovery = "a test, 2026-01-01, a test"
 """
 
 
+ONE_WRITER = """\
+write_hold_seconds = 5
+
+[replication.postgresql]
+blue_node = "blue-1"
+green_node = "green-1"
+
+[[replication.pgbouncer]]
+node = "blue-1"
+databases = ["app"]
+
+[[replication.pgbouncer]]
+node = "green-1"
+databases = ["app"]
+"""
+
+
 def pair_site(*, writers: str = "two") -> str:
     """Return the site file of a tier 2 site with two nodes a cluster."""
-    engine, more = ("seaweedfs", 'path = "/data"') if writers == "two" else ("postgresql", "write_hold_seconds = 5")
+    engine, more = ("seaweedfs", 'path = "/data"') if writers == "two" else ("postgresql", ONE_WRITER)
     nodes = "".join(
         f'[[node]]\nname = "{cluster}-{number}"\nrole = "app"\naddress = "10.0.{net}.{number}:8080"\n'
         f'transport = {{ command = ["on-node", "{cluster}-{number}"] }}\n\n'

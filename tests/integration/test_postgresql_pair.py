@@ -141,7 +141,7 @@ def test_reboot_of_the_old_primary_in_the_midst_brings_no_second_primary(pair: P
 
 
 def test_standby_that_did_not_replay_all_is_not_promoted_and_the_old_primary_goes_on(pair: PostgresPair) -> None:
-    adapter = pair.replicator(replay_seconds=0.3)
+    adapter = pair.replicator(write_hold_seconds=1)
     old = adapter.primary()
     pair.sql(OTHER[old], "SELECT pg_wal_replay_pause()")
     content = write(pair, "not replayed")

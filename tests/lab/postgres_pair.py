@@ -5,17 +5,17 @@ Real servers of Debian's packages, in namespaces, run by the account ``postgres`
 
 from __future__ import annotations
 
-import itertools
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from teraferry.installer.adapters.replicator.pgbouncer import Bouncer, Door, PgbouncerGate
 from teraferry.installer.adapters.replicator.postgresql import PostgresqlReplicator
-from teraferry.installer.adapters.replicator.postgresql_server import Place, Server
 from teraferry.installer.adapters.transport.command import CommandTransport
+from teraferry.installer.cli_database import make_postgresql
 from teraferry.installer.ports import NodeTransport
+from teraferry.installer.site.database_table import PgbouncerTable, PostgresqlTable
+from teraferry.installer.site.model import ReplicationTable
 from tests.lab.nodes import Lab, Node, wait_until
 
 ADDRESSES = {"site": "10.79.0.2", "blue": "10.79.0.11", "green": "10.79.0.12"}
@@ -53,8 +53,6 @@ pidfile = {FOLDER}/pgbouncer.pid
 server_login_retry = 1
 """
 
-_tokens = itertools.count()
-
 
 class PostgresPair:
     """Two servers, green the standby of blue. Use as a context."""
@@ -84,15 +82,10 @@ class PostgresPair:
         return CommandTransport(cluster, tuple(self.node(cluster).prefix))
 
     def replicator(
-        self, *, way: Callable[[str], NodeTransport] | None = None, replay_seconds: float = 60.0
+        self, *, way: Callable[[str], NodeTransport] | None = None, write_hold_seconds: int = 60
     ) -> PostgresqlReplicator:
-        """Return the replicator, as an installer that just started has it."""
-        ways = {cluster: (way or self.transport)(cluster) for cluster in ("blue", "green")}
-        primaries = {cluster: (ADDRESSES[cluster], PORT) for cluster in ways}
-        servers = {cluster: Server(ways[cluster], place(cluster)) for cluster in ways}
-        doors = [Door(ways[cluster], bouncer(cluster), primaries) for cluster in ways]
-        gate = PgbouncerGate(doors, new_token)
-        return PostgresqlReplicator(servers["blue"], servers["green"], gate, replay_seconds=replay_seconds)
+        """Return the replicator, as an installer that just started makes it of site.toml."""
+        return make_postgresql(replication_table(write_hold_seconds), way or self.transport)
 
     def sql(self, cluster: str, statement: str) -> list[str]:
         """Ask one server itself, past every pgbouncer."""
@@ -171,33 +164,28 @@ class PostgresPair:
         wait_until(f"pgbouncer of {cluster}", lambda: "app" in self.admin(cluster, "SHOW DATABASES"))
 
 
-def place(cluster: str) -> Place:
-    """Return where one cluster's server is."""
-    return Place(
-        cluster=cluster,
-        host=ADDRESSES[cluster],
-        port=PORT,
-        data=DATA,
-        stop=STOP,
-        start=START,
-        socket=FOLDER,
-        bin=BIN,
-        database="app",
+def replication_table(write_hold_seconds: int) -> ReplicationTable:
+    """Return ``[replication]`` of a site with this pair."""
+    servers = PostgresqlTable(
+        blue_node="blue", green_node="green", data=DATA, bin=BIN, socket=FOLDER, database="app", start=START, stop=STOP
     )
-
-
-def bouncer(cluster: str, databases: Sequence[str] = ("app",)) -> Bouncer:
-    """Return one cluster's pgbouncer."""
-    return Bouncer(
-        name=cluster,
-        databases=tuple(databases),
-        include=f"{FOLDER}/teraferry.ini",
-        socket=FOLDER,
-        port=BOUNCER_PORT,
-        hold_file=f"{FOLDER}/hold",
+    doors = tuple(
+        PgbouncerTable(
+            node=cluster,
+            databases=("app",),
+            include=f"{FOLDER}/teraferry.ini",
+            socket=FOLDER,
+            port=BOUNCER_PORT,
+            hold_file=f"{FOLDER}/hold",
+        )
+        for cluster in OTHER
     )
-
-
-def new_token() -> str:
-    """Return a word that was never used before."""
-    return f"hold-{next(_tokens)}"
+    return ReplicationTable(
+        engine="postgresql",
+        writers="one",
+        blue=f"{ADDRESSES['blue']}:{PORT}",
+        green=f"{ADDRESSES['green']}:{PORT}",
+        write_hold_seconds=write_hold_seconds,
+        postgresql=servers,
+        pgbouncer=doors,
+    )
