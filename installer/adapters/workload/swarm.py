@@ -85,11 +85,12 @@ class SwarmWorkload:
         Raises:
             RefusedError: ``swarm-rolled-back``: the swarm gave up by itself; ``not-staged``, ``node-command-failed``.
         """
-        if self._look() == (digest, _COMPLETED) or (self.selected() == digest and self.running() == {digest}):
-            return
+        found, state = self._look()
         self._images.stage(digest)  # of an old version, whose image a manager may never have had
         if not self.staged(digest):
             raise not_staged("image", "on the manager", digest)
+        if found == digest and (state == _COMPLETED or self.running() == {digest}):
+            return
         done = self._images.run_logged_in(_UPDATE, self._images.reference(digest), self._service)
         require_done(done, f"update of service {self._service}", self._service)
         found, state = self._wait()
