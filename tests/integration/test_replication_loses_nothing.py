@@ -21,7 +21,7 @@ from teraferry.installer.adapters.replicator.seaweedfs_keeping import keep_write
 from teraferry.installer.adapters.replicator.seaweedfs_sending import send
 from teraferry.installer.adapters.transport.command import CommandTransport
 from tests.lab.metrics import Metrics
-from tests.lab.nodes import Lab
+from tests.lab.nodes import Lab, wait_until
 from tests.lab.pair_writers import Writer, content_of, write_on_both, writing
 from tests.lab.weed import weed_binary
 from tests.lab.weed_pair import ADDRESSES, ReplicatorFromSite, WeedPair, replicator_from_site
@@ -112,6 +112,24 @@ def test_what_a_green_killed_in_the_midst_acknowledged_is_counted_by_name_and_me
     # Green's log is gone; that both wrote it is seen from what they hold.
     assert named_conflicts(replicator) == {both}
     require_both_kept(pair, both)
+
+
+def test_write_of_a_killed_green_that_replication_replaces_at_once_is_kept_from_the_volumes(
+    pair: WeedPair, replicator: ReplicatorFromSite
+) -> None:
+    path, before = "/data/killed/replaced", named_conflicts(replicator)
+    pair.sync.stop()
+    pair.put("green", path, content_of(path, "green"))
+    pair.put("blue", path, content_of(path, "blue"))
+    pair.kill("green")
+    pair.clusters["green"].start()
+    pair.wait_for("green")
+    # Blue's is younger: nobody is quick enough to look before it is on green, whose log knows nothing of its own.
+    replicator.start()
+    wait_until("blue's version on green", lambda: pair.get("green", path) == content_of(path, "blue"))
+
+    assert named_conflicts(replicator) - before == {path}
+    require_both_kept(pair, path)
 
 
 def test_paths_written_on_both_are_named_and_both_versions_kept_on_both(

@@ -15,11 +15,14 @@ from typing import Any, Final
 
 from teraferry.installer.adapters.cluster.seaweedfs_rpc import CallFailedError
 from teraferry.installer.adapters.replicator.seaweedfs_filer import Filer
-from teraferry.installer.adapters.replicator.seaweedfs_judging import Side, Verdict, judge
+from teraferry.installer.adapters.replicator.seaweedfs_judging import Side, Verdict, judge, with_origins
 from teraferry.installer.ports import NodeTransport
 
 OWN_FOLDER: Final = ".teraferry"
 """Below the replicated path: markers, kept versions, copies on their way."""
+
+STORAGE_FOLDER: Final = "/topics/.system"
+"""A filer's own change log, in case the whole of it is replicated: it differs always, and ``filer.sync`` leaves it."""
 
 COMPARE_SECONDS: Final = 3600.0
 """About 30 s for a million files were measured elsewhere; a site has tens of millions at most."""
@@ -48,13 +51,14 @@ class Comparing:
         return f"{self.path.rstrip('/')}/{OWN_FOLDER}"
 
     def differences(self, one: Filer, other: Filer) -> frozenset[str]:
-        """Return the paths that differ, ours left out.
+        """Return the paths that differ, ours and the storage's own left out.
 
         Raises:
             CallFailedError: It could not be told.
         """
         found = self._missing_from(one, other) | self._missing_from(other, one)
-        return frozenset(path for path in found if not is_below(path, self.own_folder))
+        own = (self.own_folder, STORAGE_FOLDER)
+        return frozenset(path for path in found if not any(is_below(path, folder) for folder in own))
 
     def judge(
         self, paths: frozenset[str], source: Filer, other: Filer, *, since_ns: int
@@ -69,8 +73,9 @@ class Comparing:
         other_log = other.changes(paths, since_ns=since_ns)
         judged = {}
         for path in sorted(paths):
-            here = Side(source.lookup(path), source_log.get(path, ()))
-            there = Side(other.lookup(path), other_log.get(path, ()))
+            logs = source_log.get(path, ()), other_log.get(path, ())
+            here = Side(source.lookup(path), with_origins(*logs))
+            there = Side(other.lookup(path), with_origins(*reversed(logs)))
             verdict = judge(here, there, since_ns=since_ns)
             if verdict is not Verdict.SAME:
                 judged[path] = (verdict, here, there)

@@ -15,7 +15,14 @@ from teraferry.installer.adapters.replicator import seaweedfs_keeping as keeping
 from teraferry.installer.adapters.replicator.seaweedfs_comparing import Comparing, is_below
 from teraferry.installer.adapters.replicator.seaweedfs_crossing import last_crossing
 from teraferry.installer.adapters.replicator.seaweedfs_filer import Filer
-from teraferry.installer.adapters.replicator.seaweedfs_judging import Change, Maker, Side, Verdict, maker_of_side
+from teraferry.installer.adapters.replicator.seaweedfs_judging import (
+    Change,
+    Maker,
+    Side,
+    Verdict,
+    maker_of_side,
+    with_origins,
+)
 
 Verdicts = Mapping[str, tuple[Verdict, Side, Side]]
 
@@ -34,7 +41,8 @@ def keep_crossed_writes(comparing: Comparing, filers: Mapping[str, Filer], *, si
     blue_log = blue.changes(candidates, since_ns=since_ns)
     green_log = green.changes(candidates, since_ns=since_ns)
     for path in sorted(candidates):
-        pair = last_crossing(blue_log.get(path, ()), green_log.get(path, ()))
+        logs = blue_log.get(path, ()), green_log.get(path, ())
+        pair = last_crossing(with_origins(*logs), with_origins(*reversed(logs)))
         if pair is None:
             continue
         note = f"{comparing.own_folder}/noted/{_name_of(path, pair)}"

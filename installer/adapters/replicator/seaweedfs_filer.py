@@ -94,21 +94,32 @@ class Filer:
 
     def changes(self, paths: frozenset[str], *, since_ns: int) -> Mapping[str, list[Change]]:
         """Return what the change log says of ``paths`` from then until now, oldest first."""
-        found: dict[str, list[Change]] = defaultdict(list)
+        logs: dict[str, list[Change]] = defaultdict(list)
 
         def keep(answer: pb.SubscribeMetadataResponse) -> None:
+            replaced = replaced_by(answer, since_ns=since_ns)
             for path, change in changes_of(answer):
-                if path in paths:
-                    found[path].append(change)
+                if path not in paths:
+                    continue
+                log = logs[path]
+                if replaced is not None and replaced[0] == path and (not log or log[-1].version != replaced[1].version):
+                    log.append(replaced[1])
+                log.append(change)
 
         self._read_log(keep, since_ns=since_ns)
-        return found
+        return logs
 
     def written(self, *, since_ns: int) -> frozenset[str]:
-        """Return the paths that clients of this cluster wrote from then until now."""
+        """Return the paths that clients of this cluster wrote from then until now.
+
+        Where replication replaced what is as young as that, it may have been a client's whose line was lost.
+        """
         found: set[str] = set()
 
         def keep(answer: pb.SubscribeMetadataResponse) -> None:
+            replaced = replaced_by(answer, since_ns=since_ns)
+            if replaced is not None:
+                found.add(replaced[0])
             found.update(path for path, change in changes_of(answer) if not change.replicated)
 
         self._read_log(keep, since_ns=since_ns)
@@ -238,6 +249,18 @@ def changes_of(event: pb.SubscribeMetadataResponse) -> Iterator[tuple[str, Chang
     if new_path:
         pieces = _pieces_of(said.new_entry)
         yield new_path, Change(version_of(said.new_entry), replicated, pieces, said.new_entry.content)
+
+
+def replaced_by(event: pb.SubscribeMetadataResponse, *, since_ns: int) -> tuple[str, Change] | None:
+    """Return (path, what stood there before this change), when that was made from then on."""
+    said = event.event_notification
+    if not said.HasField("old_entry") or said.old_entry.is_directory:
+        return None
+    version = version_of(said.old_entry)
+    if version.modified_ns < since_ns:
+        return None
+    path = posixpath.join(event.directory, said.old_entry.name)
+    return path, Change(version, False, _pieces_of(said.old_entry), said.old_entry.content, found=True)
 
 
 def _file_id(chunk: pb.FileChunk) -> str:

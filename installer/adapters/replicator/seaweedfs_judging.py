@@ -12,13 +12,14 @@ Each side's present version has a maker:
 
 A cluster that was killed has lost the last minute of its change log (measured: all 1,390 entries), while its files are
 whole. So a log that says nothing proves nothing: what the log of the *other* cluster never saw, and what is younger
-than the window, was made here.
+than the window, was made here. When replication is quicker than we are, and replaces it, the line that says so names
+what it replaced.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -56,6 +57,7 @@ class Change:
     replicated: bool  # brought by replication, not by a client of this cluster
     pieces: tuple[Piece, ...] = ()
     inline: bytes = b""  # of a small file, where the filer keeps such ones itself
+    found: bool = False  # has no line of its own: a later one says that it replaced this
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,12 @@ class Side:
     def saw(self, version: Version) -> bool:
         """Tell whether ``version`` was here at some time in the window."""
         return any(change.version == version for change in self.log)
+
+
+def with_origins(here: Sequence[Change], there: Sequence[Change]) -> list[Change]:
+    """Return the log ``here``, and for what was only found in it whether the other's client had made it."""
+    made_there = {change.version for change in there if not change.replicated and not change.found}
+    return [replace(change, replicated=change.version in made_there) if change.found else change for change in here]
 
 
 class Verdict(Enum):
