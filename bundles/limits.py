@@ -93,3 +93,18 @@ MAX_KEY_BLOB_BYTES: Final = 16 * 1024 * 1024
 
 MAX_RECOVERY_PROOF_BYTES: Final = 64 * 1024
 """A recovery proof is a few lines of JSON."""
+
+MAX_RECEIPT_BYTES: Final = 256 * 1024
+"""A receipt: 2 kB after an install, and all that the four limits below allow still fits."""
+
+MAX_RECEIPT_RUNS: Final = 200
+"""Runs that one receipt tells of, the newest; a site has a few between two visits."""
+
+MAX_RECEIPT_INSTALLED: Final = 64
+"""Products of one site; both clusters in tier 2."""
+
+MAX_RECEIPT_KEYS: Final = 256
+"""Lost keys that a receipt names; one alone stops everything."""
+
+MAX_EARLIER_RECEIPTS: Final = 100
+"""Receipts before it that a receipt names: fifty years of two visits, all but one of them lost on the way."""
