@@ -24,7 +24,7 @@ from teraferry.installer.ports import Entry, Journal, Lock, Registry
 from teraferry.installer.rollout.execute import DONE, ENDED, INTENT, STARTED, Clock, RunRecord
 from teraferry.installer.rollout.journal import head_of
 from teraferry.installer.rollout.plan import Plan
-from teraferry.installer.rollout.runs import OpenRun, installed_version_of, open_run_of
+from teraferry.installer.rollout.runs import SUPERSEDED, OpenRun, installed_version_of, open_run_of
 from teraferry.installer.rollout.tier import Rollout
 from teraferry.installer.verify import VerifiedBundle
 
@@ -168,7 +168,7 @@ def _open(record: RunRecord, opening: _Opening) -> None:
     """Write the run's first entries, each once."""
     if not any(entry.event == STARTED for entry in record.entries()):
         if opening.unfinished is not None and opening.unfinished.run != record.run:
-            record.note("run-superseded", superseded=opening.unfinished.run)
+            record.note(SUPERSEDED, superseded=opening.unfinished.run)
         plan = opening.plan
         facts = {**release_facts(opening.bundle.release), "tier": plan.tier, "nodes": list(plan.nodes)}
         record.note(STARTED, "", **facts, **opening.begun_with)

@@ -17,6 +17,7 @@ from teraferry.installer.rollout import blue_green_journal as blue_green
 from teraferry.installer.rollout import key_journal
 from teraferry.installer.rollout.execute import DONE, ENDED, FAILED, GATE, INTENT, ROLLBACK, STARTED, STOPPED, UNDONE
 from teraferry.installer.rollout.journal import head_of
+from teraferry.installer.rollout.runs import SUPERSEDED
 from teraferry.installer.status import ROLLBACK_PREFIX, Status, status_of
 from teraferry.installer.trust.record import ACCEPTED, PINNED, REPLACED
 
@@ -35,8 +36,9 @@ _WORDS: Final = {
     UNDONE: "undone",
     "load-started": "load began",
     "loaded": "images loaded",
+    "receipt-made": "receipt made",
     "locks-taken-over": "another machine's locks taken over",
-    "run-superseded": "a run that was half done is given up",
+    SUPERSEDED: "a run that was half done is given up",
     blue_green.CONFLICTS: "written on both clusters, and differing",
     blue_green.LAPSED: "new connections went back by themselves: nobody renewed",
     blue_green.PENDING: "writes wait for recovery",

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from teraferry.bundles.errors import OperatorNeededError
 from teraferry.installer.ports import Entry, Workload
 from teraferry.installer.rollout.execute import ENDED, STARTED
 from teraferry.installer.rollout.plan import Plan
+
+SUPERSEDED: Final = "run-superseded"
+"""A run that was half done is given up for another release's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,17 @@ def installed_version_of(entries: Sequence[Entry]) -> str | None:
     ended = [entry for entry in entries if entry.event == ENDED and entry.facts.get("outcome") == "done"]
     version = versions.get(ended[-1].run) if ended else None
     return None if version is None else str(version)
+
+
+def installed_releases_of(entries: Sequence[Entry]) -> tuple[Mapping[str, Any], ...]:
+    """Return, of each product, what the last complete run that brought it in said when it began."""
+    started = {entry.run: entry.facts for entry in entries if entry.event == STARTED}
+    newest: dict[str, Mapping[str, Any]] = {}
+    for entry in entries:
+        if entry.event == ENDED and entry.facts.get("outcome") == "done" and entry.run in started:
+            facts = started[entry.run]
+            newest[str(facts.get("product"))] = facts
+    return tuple(newest.values())
 
 
 def require_signed_digests_run(plan: Plan, workloads: Mapping[tuple[str, str], Workload]) -> None:

@@ -37,6 +37,7 @@ __all__ = [
     "TrustTable",
     "decide_strategy",
     "load_site",
+    "load_site_name",
     "load_site_tier",
     "load_site_trust",
     "parse_site",
@@ -105,6 +106,16 @@ def load_site_trust(path: Path, *, kit: Path | None) -> TrustTable:
     trust = text.decode_trust(text.tables())
     require_sound_trust(trust, text)
     return trust
+
+
+def load_site_name(path: Path) -> str:
+    """Return the site's name, and judge nothing else than ``[site]``: evidence is given whatever else is wrong.
+
+    Raises:
+        UsageError: 2; see ``read_site_file``, or ``[site]`` is wrong.
+    """
+    text = SiteText(str(path), read_site_file(path, kit=None))
+    return text.decode_identity(text.tables()).name
 
 
 def decide_strategy(environment: Mapping[str, str], path: Path, *, kit: Path | None) -> Strategy:

@@ -12,7 +12,7 @@ import msgspec
 
 from teraferry.bundles.errors import Fact, UsageError
 from teraferry.bundles.model import Model
-from teraferry.installer.site.model import Site, TrustTable
+from teraferry.installer.site.model import Identity, Site, TrustTable
 
 _Parsed = TypeVar("_Parsed")
 
@@ -31,6 +31,10 @@ _CLOSE_ENOUGH = 0.6  # difflib's own default
 
 class _OnlyTrust(Model, frozen=True):
     trust: TrustTable
+
+
+class _OnlyIdentity(Model, frozen=True):
+    identity: Identity = msgspec.field(name="site")
 
 
 class SiteText:
@@ -88,6 +92,17 @@ class SiteText:
         """
         try:
             return msgspec.convert({"trust": tables.get("trust", {})}, _OnlyTrust).trust
+        except msgspec.ValidationError as error:
+            raise self._invalid(str(error)) from None
+
+    def decode_identity(self, tables: Mapping[str, Any]) -> Identity:
+        """Return ``[site]`` alone, as ``decode_trust`` does.
+
+        Raises:
+            UsageError: ``site-unknown-field``, ``site-missing-field`` or ``site-bad-value``, 2.
+        """
+        try:
+            return msgspec.convert({"site": tables["site"]} if "site" in tables else {}, _OnlyIdentity).identity
         except msgspec.ValidationError as error:
             raise self._invalid(str(error)) from None
 
