@@ -14,7 +14,7 @@ from typing import Final
 import click
 
 from teraferry import __version__
-from teraferry.builder import cli_freeze, cli_renew, cli_sign, cli_trust
+from teraferry.builder import cli_freeze, cli_receipt, cli_renew, cli_sign, cli_trust
 from teraferry.builder.inspect import inspect_kit
 from teraferry.builder.new import create_project
 from teraferry.builder.pack import build_kit
@@ -146,7 +146,7 @@ def inspect(kit: Path, *, json: bool, quiet: bool) -> int:
     return run_command("inspect", console, lambda: inspect_kit(kit))
 
 
-for commands in (cli_sign, cli_renew, cli_trust, cli_freeze):
+for commands in (cli_sign, cli_renew, cli_trust, cli_freeze, cli_receipt):
     commands.register(teraferry)
 
 

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import termios
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from typing import Any
 
 import pytest
 
+from teraferry.keys.site_key import SITE_KEY_NAME, load_site_key
 from tests.lab.admin import Admin
 from tests.lab.builds import RELEASE, image_table, locked, write_recipe
 from tests.lab.canaries import ArgvWatch, Canary, files_below, traces
@@ -238,6 +240,17 @@ def load_with_a_wrong_password(ground: Ground) -> None:
     assert (answer.status, answer.result["reference"]) == (44, "registry-password")
 
 
+def receipt_goes_home(ground: Ground) -> None:
+    ground.admin.write_site()
+    file = ground.work / "site.receipt"
+    answer = ground.admin.type("receipt", "-o", file)
+    ground.said += [json.dumps(answer.events).encode(), answer.stderr.encode()]
+    assert answer.status == 0, answer.stderr
+    for command in ("enroll", "show"):
+        status, result = ground.type("receipt", command, file, "--sites", ground.work / "sites")
+        assert (status, result["site"]) == (0, "loopback")
+
+
 CASES = (
     trust_init,
     sign_with_a_wrong_pin,
@@ -255,6 +268,7 @@ CASES = (
     renew_with_a_pin_in_the_environment,
     load_with_a_password,
     load_with_a_wrong_password,
+    receipt_goes_home,
 )
 """In this order: the later ones work on what the earlier ones made."""
 
@@ -264,6 +278,23 @@ def test_no_secret_is_found_anywhere(ground: Ground) -> None:
 
     assert found == {}
     assert (ground.kit / "metadata" / "timestamp.json").is_file()
+
+
+def test_the_sites_own_key_is_found_nowhere_but_in_its_file(ground: Ground) -> None:
+    ground.said.clear()
+    with ArgvWatch() as watch:
+        receipt_goes_home(ground)
+    key = load_site_key(ground.admin.state)
+    assert key is not None
+    path = ground.admin.state / SITE_KEY_NAME
+    number = key.private.private_numbers().private_value.to_bytes(32, "big")
+    planted = [Canary("line of the key", line) for line in path.read_text().splitlines()[1:3]]
+    planted += [Canary("number of the key", number.hex()), Canary("number of the key", b64encode(number).decode())]
+    said = [("what a command said", text) for text in ground.said]
+    places = [*said, *watch.places(), *files_below(ground.work, but=[path])]
+
+    assert traces(planted, places) == []
+    assert traces(planted[:2], files_below(path.parent)) != []
 
 
 @pytest.mark.parametrize("spelling", range(6))

@@ -168,6 +168,7 @@ MUTATORS: Mapping[str, Mutate] = {
     "request": mutate_request,
     "answer": mutate_json,
     "site": mutate_toml,
+    "receipt": mutate_json,
 }
 
 

@@ -16,6 +16,7 @@ from teraferry.bundles.gzip_member import stored_content_length
 from teraferry.bundles.index import Index, IndexEntry, encode_index
 from teraferry.bundles.limits import CHUNK_BYTES
 from teraferry.bundles.manifest import Chart, File, Image, ImagePlatform, Manifest, Release, Smoke, encode_manifest
+from teraferry.bundles.receipt import encode_receipt
 from teraferry.bundles.tar_header import END_OF_ARCHIVE, padded_length
 from teraferry.keys.release.contents import read_contents
 from teraferry.keys.release.facts import encode_bundle, read_bundle
@@ -23,6 +24,7 @@ from teraferry.keys.room.answer import AnsweredBytes, SigningAnswer, encode_answ
 from teraferry.keys.room.request import DeskRequest, ReleaseRequest, checksums_of, encode_request
 from tests.fakes import small_repository as repository
 from tests.fakes.hostile_archive import deflated_member, stored_member
+from tests.fakes.receipts import first_receipt, full_receipt, site_key
 from tests.fakes.site_toml import SITE, pair_site
 from tests.fuzz.targets import documents
 
@@ -159,6 +161,11 @@ def answers() -> list[bytes]:
     return [encode_answer(answer)]
 
 
+def receipts() -> list[bytes]:
+    """Return a site's first receipt, and one with everything."""
+    return [encode_receipt(site_key("site").sign(receipt)) for receipt in (first_receipt(), full_receipt())]
+
+
 SEEDS: Mapping[str, Callable[[], list[bytes]]] = {
     "manifest": manifests,
     "index": indexes,
@@ -168,4 +175,5 @@ SEEDS: Mapping[str, Callable[[], list[bytes]]] = {
     "request": requests,
     "answer": answers,
     "site": lambda: [SITE.encode(), SITE_2],
+    "receipt": receipts,
 }

@@ -19,6 +19,8 @@ from typing import Any, cast
 import msgspec
 from tuf.api.metadata import Metadata, Root, Signed, Snapshot, Targets, Timestamp
 
+from teraferry.builder.receipt_chain import never_seen, require_continues
+from teraferry.builder.receipt_words import words_of
 from teraferry.bundles import layout
 from teraferry.bundles.entry_header import read_index_entry, require_header
 from teraferry.bundles.errors import TeraFerryError
@@ -28,15 +30,18 @@ from teraferry.bundles.index_check import parse_index
 from teraferry.bundles.limits import MAX_ENTRIES, MAX_INDEX_PLAIN_BYTES
 from teraferry.bundles.manifest import encode_manifest, parse_manifest
 from teraferry.bundles.member_reading import Cursor, Place, read_deflated_member, read_stored_member
+from teraferry.bundles.receipt import digest_of_receipt, encode_receipt, parse_receipt
 from teraferry.bundles.tar_header import padded_length
 from teraferry.installer.site.load import parse_site
 from teraferry.keys.release.facts import read_bundle, read_targets
 from teraferry.keys.room.answer import parse_answer
 from teraferry.keys.room.request import open_request
+from teraferry.keys.site_key import require_signed_by
 from teraferry.keys.trust import verify_pinned_root, verify_release
 from teraferry.keys.trusted import Floor, MetadataFiles
 from teraferry.keys.tuf_metadata import fingerprint_of, materials_of, parse_metadata, product_of, signed_bytes
 from tests.fakes import small_repository as repository
+from tests.fakes.receipts import first_receipt, full_receipt, site_key
 
 FILE = "demo-1.0.0.tar.gz"
 
@@ -143,6 +148,25 @@ def read_site(content: bytes) -> None:
     parse_site(content, name="site.toml")
 
 
+def read_receipt(content: bytes) -> None:
+    """A site's receipt, as home reads it: only what the site's key signed is accepted."""
+    signed = parse_receipt(content, name="receipt")
+    _require(encode_receipt(signed) == content, "a receipt in another spelling")
+    receipt = signed.signed
+    # First by itself: a fuzzer cannot sign, and these are the places that a thief of the site's key would reach.
+    _require(all(word.isprintable() for word in words_of(receipt).split("\n")), "what a terminal obeys")
+    with suppress(TeraFerryError):
+        require_continues([first_receipt()], receipt, name="receipt")
+        never_seen([first_receipt(), receipt])
+    require_signed_by(signed, site_key("site").private.public_key(), name="receipt")
+    _require(digest_of_receipt(receipt) in _receipts(), "a receipt that nobody signed")
+
+
+@cache
+def _receipts() -> frozenset[str]:
+    return frozenset(digest_of_receipt(receipt) for receipt in (first_receipt(), full_receipt()))
+
+
 def _look_into_root(root: Root, content: bytes) -> None:
     with suppress(TeraFerryError):
         product_of(root)
@@ -216,4 +240,5 @@ TARGETS: Mapping[str, Target] = {
     "request": Target(read_request, 16_384),
     "answer": Target(read_answer, 8192),
     "site": Target(read_site, 4096),
+    "receipt": Target(read_receipt, 8192),
 }

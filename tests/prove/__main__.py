@@ -20,6 +20,7 @@ PROOFS: dict[str, tuple[Proof, Mapping[str, int | str]]] = {
     "flips": (flips.prove, flips.SETTINGS),
     "fuzz": (fuzz.prove_site, fuzz.SETTINGS),
     "fuzz-signing-room": (fuzz.prove_signing_room, fuzz.SETTINGS),
+    "fuzz-home": (fuzz.prove_home, fuzz.SETTINGS),
     "oracle": (oracle.prove, oracle.SETTINGS),
     "sizes": (sizes.prove, sizes.SETTINGS),
     "kills": (kills.prove, kills.SETTINGS),

@@ -41,7 +41,8 @@ SETTINGS: dict[str, int | str] = {"executions": EXECUTIONS, "slice": SLICE, "har
 
 
 SIGNING_ROOM = ("request", "answer")
-SITE = tuple(name for name in TARGETS if name not in SIGNING_ROOM)
+HOME = ("receipt",)
+SITE = tuple(name for name in TARGETS if name not in (*SIGNING_ROOM, *HOME))
 
 
 def prove_site(record: Record) -> Outcome:
@@ -52,6 +53,11 @@ def prove_site(record: Record) -> Outcome:
 def prove_signing_room(record: Record) -> Outcome:
     """Fuzz what the signing room reads and sends back."""
     return prove(record, SIGNING_ROOM)
+
+
+def prove_home(record: Record) -> Outcome:
+    """Fuzz what sites hand back."""
+    return prove(record, HOME)
 
 
 def prove(record: Record, names: Sequence[str]) -> Outcome:

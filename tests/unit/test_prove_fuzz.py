@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.targets import TARGETS
-from tests.prove.fuzz import EXECUTIONS, SIGNING_ROOM, SITE, SLICE, outcome_of
+from tests.prove.fuzz import EXECUTIONS, HOME, SIGNING_ROOM, SITE, SLICE, outcome_of
 from tests.prove.record import Record
 
 
@@ -40,5 +40,5 @@ def test_a_target_that_was_not_run_to_the_end_fails_it(record: Record) -> None:
     assert "site" in outcome.said
 
 
-def test_every_target_is_part_of_one_of_the_two_proofs() -> None:
-    assert sorted((*SITE, *SIGNING_ROOM)) == sorted(TARGETS)
+def test_every_target_is_part_of_one_of_the_proofs() -> None:
+    assert sorted((*SITE, *SIGNING_ROOM, *HOME)) == sorted(TARGETS)
