@@ -1,4 +1,4 @@
-"""What must hold in ``[replication.postgresql]`` and ``[[replication.pgbouncer]]``. Pure."""
+"""What must hold in ``[replication.postgresql]``, and in what holds writes before it. Pure."""
 
 from __future__ import annotations
 
@@ -10,18 +10,24 @@ PATHS = {"postgresql": ("data", "bin", "socket"), "pgbouncer": ("include", "sock
 
 
 def require_sound_database(table: ReplicationTable, site: Site, text: SiteText) -> None:
-    """Check both tables, which engine ``postgresql`` must have and no other has.
+    """Check what engine ``postgresql`` must have and no other has: the servers, and one way to hold writes.
 
     Raises:
         UsageError: ``site-missing-field`` or ``site-bad-value``, 2.
     """
-    for name in PATHS:
-        there, where = bool(getattr(table, name)), ("replication", name)
-        if there and table.engine != "postgresql":
-            raise text.bad_value(where, f'beside engine = "{table.engine}", expected it only with postgresql')
-        if not there and table.engine == "postgresql":
-            found = 'absent, expected it with engine = "postgresql"'
-            raise text.bad_value(where, found, reference="site-missing-field")
+    for name in ("postgresql", "pgbouncer", "gate"):
+        if getattr(table, name) and table.engine != "postgresql":
+            found = f'beside engine = "{table.engine}", expected it only with postgresql'
+            raise text.bad_value(("replication", name), found)
+    if table.engine == "postgresql":
+        for name, there in (("postgresql", table.postgresql), ("pgbouncer", table.pgbouncer or table.gate)):
+            if not there:
+                found = 'absent, expected it with engine = "postgresql"'
+                raise text.bad_value(("replication", name), found, reference="site-missing-field")
+    if table.pgbouncer and table.gate:
+        raise text.bad_value(("replication", "gate"), "beside pgbouncer, expected one of them to hold writes")
+    if table.gate is not None:
+        require_words(table.gate, text, ("replication", "gate"))
     if table.postgresql is not None:
         _require_sound_servers(table, site, text)
     for number, bouncer in enumerate(table.pgbouncer):

@@ -178,7 +178,8 @@ class ReplicationTable(Model, frozen=True):
     start: Argv | None = None  # starts `weed filer.sync` there, in a session of its own
     stop: Argv | None = None
     postgresql: PostgresqlTable | None = None  # with engine "postgresql": its servers, and
-    pgbouncer: tuple[PgbouncerTable, ...] = ()  # every way that clients have to them
+    pgbouncer: tuple[PgbouncerTable, ...] = ()  # every way that clients have to them, or
+    gate: Argv | None = None  # the site's own program that holds writes, on ``node``
 
     @property
     def start_argv(self) -> tuple[str, ...]:

@@ -85,7 +85,9 @@ class PostgresPair:
         self, *, way: Callable[[str], NodeTransport] | None = None, write_hold_seconds: int = 60
     ) -> PostgresqlReplicator:
         """Return the replicator, as an installer that just started makes it of site.toml."""
-        return make_postgresql(replication_table(write_hold_seconds), way or self.transport)
+        return make_postgresql(
+            replication_table(write_hold_seconds), lambda name: (way or self.transport)(name or "site")
+        )
 
     def sql(self, cluster: str, statement: str) -> list[str]:
         """Ask one server itself, past every pgbouncer."""

@@ -51,9 +51,17 @@ def test_another_engine_has_neither() -> None:
     assert refused(text.replace("write_hold_seconds = 5\n", "")).reference == "site-bad-value"
 
 
+def test_program_of_the_sites_own_may_hold_writes_in_place_of_pgbouncer() -> None:
+    servers = ONE_WRITER.partition("\n\n[[replication.pgbouncer]]")[0]
+    text = changed(ONE_WRITER, 'gate = ["/usr/local/bin/write-gate"]\n' + servers)
+    replicator, promotion = make_replicator(site(text))
+    assert id(replicator) == id(promotion)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
+        ("write_hold_seconds = 5\n", 'write_hold_seconds = 5\ngate = ["/usr/local/bin/write-gate"]\n'),
         ('blue_node = "blue-1"', 'blue_node = "blue-9"'),
         ('green_node = "green-1"', 'green_node = "green-9"'),
         ('node = "green-1"\ndatabases', 'node = "green-9"\ndatabases'),
