@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 from teraferry.bundles.errors import Fact, OperatorNeededError, RolledBackError, TeraFerryError
 from teraferry.installer.rollout import blue_green_plan as planning
 from teraferry.installer.rollout.blue_green_journal import failure_in_window, was_commit_begun, was_cut_over
+from teraferry.installer.rollout.blue_green_nodes import STANDS_ELSEWHERE
 from teraferry.installer.rollout.blue_green_parts import BlueGreenParts
 from teraferry.installer.rollout.blue_green_steps import BlueGreenSteps
 from teraferry.installer.rollout.blue_green_way_back import WayBack
@@ -108,7 +109,7 @@ class _BlueGreen:
         if any(self._record.is_begun(step) for step in planning.WINDOW_STEPS):
             let_go(self._parts)
             self.roll_back(error.message, cause=error)
-        if error.exit_status == POSTPONED:
+        if error.exit_status == POSTPONED or error.reference == STANDS_ELSEWHERE:
             return
         if was_cut_over(self._record.entries()):
             self.roll_back(error.message, cause=error)

@@ -19,6 +19,8 @@ START_SECONDS = 120.0
 
 POLL_SECONDS = 0.5
 
+STANDS_ELSEWHERE = "switch-stands-elsewhere"
+
 
 class StandbyNodes:
     """The actions on single nodes."""
@@ -84,7 +86,7 @@ class StandbyNodes:
 def stands_elsewhere(seen: TrafficObservation, *, expected: str) -> RefusedError:
     """Return the refusal of a switch that somebody else moved."""
     return RefusedError(
-        "switch-stands-elsewhere",
+        STANDS_ELSEWHERE,
         f"traffic switch: new connections go to {seen.active}, {seen.standing} stands; expected {expected} for "
         "both, as the journal says",
         hint=f"Somebody moved traffic by hand. Bring {expected} back on the switch, then type the same command again.",

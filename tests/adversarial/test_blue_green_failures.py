@@ -172,6 +172,16 @@ def test_renewal_that_came_too_late_is_a_rollback(program: Kit) -> None:
     assert serves_blue(site)
 
 
+def test_hold_that_ended_before_the_commit_is_a_rollback(program: Kit) -> None:
+    site = PairSite(program)
+    at(site, "conflicts", lambda: site.world.sleep(11))
+
+    error = refusal(site)
+
+    assert (error.exit_status, error.facts["cause"]) == (50, "hold-lapsed")
+    assert serves_blue(site)
+
+
 def test_executor_killed_after_the_cutover_is_said_by_the_next_install(program: Kit) -> None:
     site = PairSite(program)
     with pytest.raises(Killed):
@@ -202,6 +212,17 @@ def test_traffic_moved_by_hand_is_refused(program: Kit) -> None:
     error = refusal(site)
 
     assert (error.exit_status, error.reference) == (40, "switch-stands-elsewhere")
+    assert [program.starts for program in site.world.programs.values()] == [0] * 4
+
+
+def test_node_is_not_restarted_once_somebody_sent_traffic_to_it(program: Kit) -> None:
+    site = PairSite(program)
+    at(site, "stage green-2: after", lambda: site.world.switch.commit("green"))
+
+    error = refusal(site)
+
+    assert (error.exit_status, error.reference) == (40, "switch-stands-elsewhere")
+    assert site.world.violations == []
     assert [program.starts for program in site.world.programs.values()] == [0] * 4
 
 

@@ -80,4 +80,6 @@ def test_release_is_cut_over_rolled_back_and_gone_on_with_and_no_client_notices(
     assert (last["errors"], last["open"], last["ended"]) == ([], {"green": OPEN}, True)
     assert {name for _, _, name in last["new"]} == {"blue", "green"}
     assert pair.type("journal", "verify").status == 0
+    healthy = pair.type("doctor")
+    assert healthy.status == 0, healthy.stderr
     assert pair.type("status").result["release"] == "1.0.0"

@@ -12,6 +12,7 @@ from teraferry.builder.recipe import Recipe, parse_recipe
 from teraferry.installer.site import model as site_model
 from teraferry.installer.site.asking import SmokeTable
 from teraferry.installer.site.cluster_table import ClusterTable
+from teraferry.installer.site.database_table import PgbouncerTable, PostgresqlTable
 from teraferry.installer.site.load import parse_site
 from teraferry.keys.uri import parse_key_uri
 
@@ -20,6 +21,7 @@ TABLES = (
     *(site_model.Identity, site_model.RegistryTable, site_model.TrustTable, ClusterTable),
     *(site_model.Node, site_model.Transport, site_model.Deploy, site_model.Key, SmokeTable),
     *(site_model.GreenTable, site_model.TrafficTable, site_model.MonitorTable, site_model.ReplicationTable),
+    *(PostgresqlTable, PgbouncerTable),
 )
 """Tables of site.toml; docs/site.md has a row for each of their fields."""
 
@@ -37,14 +39,14 @@ def example(page: str) -> str:
 
 
 def test_site_file_of_the_documentation_is_accepted() -> None:
-    tier_1, _ = examples("docs/site.md")
+    tier_1 = examples("docs/site.md")[0]
     site = parse_site(tier_1.encode(), name="docs/site.md")
 
     assert {node.role for node in site.nodes} == {"master", "filer", "volume"}
 
 
 def test_tables_of_tier_2_of_the_documentation_are_accepted_behind_it() -> None:
-    tier_1, tier_2 = examples("docs/site.md")
+    tier_1, tier_2, *_ = examples("docs/site.md")
     site = parse_site((tier_1.replace('tier = "1"', 'tier = "2"') + tier_2).encode(), name="docs/site.md")
 
     assert [node.name for node in site.nodes_of_cluster("green")] == ["green-1"]
@@ -65,7 +67,8 @@ def test_site_page_has_a_row_for_every_field(table: type[msgspec.Struct]) -> Non
     named = {word.rpartition(".")[2] for row in rows for word in re.findall(r"`([^`]+)`", row)}
     missing = [field.encode_name for field in msgspec.structs.fields(table) if field.encode_name not in named]
 
-    assert missing == []
+    # Tables of their own, with rows of their own.
+    assert set(missing) <= {"postgresql", "pgbouncer"}
 
 
 def test_key_uris_of_the_documentation_are_read() -> None:
