@@ -22,6 +22,7 @@ case $1 in
   release) rm -f held ;;
   point-to) echo "$2" >goes_to ;;
 esac
+held=$(cat held 2>/dev/null || echo null)
 echo "{\\"goes_to\\": \\"$(cat goes_to)\\", \\"held_seconds\\": $held, \\"under_way\\": 0}"
 """
 
