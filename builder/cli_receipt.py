@@ -106,6 +106,8 @@ def _tell(seen: SeenReceipt, console: Console) -> None:
     console.say("receipt", words_of(seen.receipt), number=seen.receipt.number, site=seen.receipt.site.name)
     if seen.kept is None:
         console.say("not-compared", "This site is not enrolled here: compared with no earlier receipt, and not kept.")
+    if seen.broken:
+        console.say("receipt-chain-broken", f"It does not continue what the old key signed. {seen.broken}")
     if seen.never_seen:
         numbers = ", ".join(map(str, seen.never_seen))
         console.say("never-seen", f"Receipts that were never shown here: {numbers}. The chain holds without them.")

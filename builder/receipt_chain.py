@@ -13,39 +13,44 @@ from teraferry.bundles.limits import MAX_EARLIER_RECEIPTS
 from teraferry.bundles.receipt import EarlierReceipt, Receipt, digest_of_receipt
 
 
-def require_continues(known: Sequence[Receipt], new: Receipt, *, name: str) -> None:
-    """Hold ``new`` against every receipt of the same site that was seen before. Older ones may come late.
+def require_continues(known: Sequence[Receipt], new: Receipt, *, name: str) -> tuple[int, ...]:
+    """Hold ``new`` against every receipt of the same site that was seen before, and return the numbers of those.
+
+    Older ones may come late.
 
     1. A number is given once. 2. Whichever of two is newer names the older one, and quotes the journal as that did.
     3. At least one can be compared, unless none was seen before.
 
     Args:
-        known: Verified, of the same site key, in any order.
+        known: Verified, in any order.
         new: Verified.
         name: Of its file, for messages.
 
     Raises:
         TrustError: ``receipt-chain-broken``, 24; ``receipt-chain-undecided``, 23.
     """
-    compared = 0
-    for other in known:
-        if other.number == new.number:
-            if digest_of_receipt(other) != digest_of_receipt(new):
-                raise _broken(name, new, other, f"another receipt {other.number} than the one seen before")  # 1
-            compared += 1
-            continue
-        older, newer = sorted((other, new), key=lambda each: each.number)
-        named = named_by(newer, older.number)
-        if named is None:
-            continue
-        compared += 1
-        if named.receipt != digest_of_receipt(older):
-            raise _broken(name, new, other, f"receipt {newer.number} names another receipt {older.number}")  # 2
-        if named.journal != older.journal:
-            found = f"entry {named.journal.entries} is {named.journal.head} in receipt {newer.number}"
-            raise _broken(name, new, other, f"{found}, {older.journal.entries} was {older.journal.head} in the other")
-    if known and not compared:
+    twins = [other for other in known if other.number == new.number]
+    for twin in twins:
+        if digest_of_receipt(twin) != digest_of_receipt(new):
+            raise _broken(name, new, twin, f"another receipt {twin.number} than the one seen before")  # 1
+    compared = [other for other in known if other not in twins and _is_named(other, new, name=name)]  # 2
+    if known and not compared and not twins:
         raise _undecided(name, new, known)  # 3
+    return tuple(other.number for other in compared)
+
+
+def _is_named(other: Receipt, new: Receipt, *, name: str) -> bool:
+    """Tell whether the newer of both names the older one; refuse where it names it wrongly."""
+    older, newer = sorted((other, new), key=lambda each: each.number)
+    named = named_by(newer, older.number)
+    if named is None:
+        return False
+    if named.receipt != digest_of_receipt(older):
+        raise _broken(name, new, other, f"receipt {newer.number} names another receipt {older.number}")
+    if named.journal != older.journal:
+        found = f"entry {named.journal.entries} is {named.journal.head} in receipt {newer.number}"
+        raise _broken(name, new, other, f"{found}, {older.journal.entries} was {older.journal.head} in the other")
+    return True
 
 
 def named_by(newer: Receipt, number: int) -> EarlierReceipt | None:

@@ -30,6 +30,7 @@ class SeenReceipt:
     compared: tuple[int, ...]  # numbers of the receipts seen before that it was held against
     never_seen: tuple[int, ...]  # numbers in between that nobody showed here
     kept: Path | None  # None where the site is not enrolled
+    broken: str = ""  # after --replace: why it does not continue what the old key signed
 
     def fields(self) -> Mapping[str, object]:
         """Return the result fields."""
@@ -45,6 +46,7 @@ class SeenReceipt:
             "entries": receipt.journal.entries,
             "head": receipt.journal.head,
             "compared_with": list(self.compared),
+            "continues": not self.broken if self.broken or self.compared else None,
             "never_seen": list(self.never_seen),
             "kept": None if self.kept is None else str(self.kept),
         }
@@ -100,17 +102,24 @@ def enroll_site(file: Path, sites: SitesFolder, *, replace: str | None) -> SeenR
     if site is not None and (replace is None or fingerprint == site.fingerprint):
         return _seen(file, content, signed, site, sites)
     receipt = require_signed_by(signed, named, name=file.name)
-    if site is not None:
-        sites.set_aside(name, site.fingerprint)
-    return SeenReceipt(receipt, fingerprint, (), (), sites.enroll(receipt, content))
+    if site is None:
+        return SeenReceipt(receipt, fingerprint, (), (), sites.enroll(receipt, content))
+    # A site that lost its key alone has its journal still; one that lost its state begins anew. A person decides.
+    compared: tuple[int, ...] = ()
+    broken = ""
+    try:
+        compared = require_continues(site.receipts, receipt, name=file.name)
+    except TrustError as error:
+        broken = error.message
+    sites.set_aside(name, site.fingerprint)
+    return SeenReceipt(receipt, fingerprint, compared, (), sites.enroll(receipt, content), broken)
 
 
 def _seen(file: Path, content: bytes, signed: SignedReceipt, site: EnrolledSite, sites: SitesFolder) -> SeenReceipt:
     receipt = require_signed_by(signed, site.public, name=file.name)
-    require_continues(site.receipts, receipt, name=file.name)
+    compared = require_continues(site.receipts, receipt, name=file.name)
     kept = sites.keep(receipt, content)
-    numbers = tuple(other.number for other in site.receipts if other.number != receipt.number)
-    return SeenReceipt(receipt, site.fingerprint, numbers, never_seen((*site.receipts, receipt)), kept)
+    return SeenReceipt(receipt, site.fingerprint, compared, never_seen((*site.receipts, receipt)), kept)
 
 
 def _read(file: Path) -> tuple[bytes, SignedReceipt]:

@@ -18,6 +18,7 @@ MAY_IMPORT = {
 PURE = (
     *("bundles/digest.py", "bundles/manifest.py", "bundles/index.py", "bundles/layout.py", "bundles/limits.py"),
     *("bundles/oci.py", "bundles/errors.py", "bundles/progress.py", "keys/threshold.py", "keys/trust.py"),
+    *("bundles/receipt.py", "builder/receipt_chain.py", "builder/receipt_words.py", "installer/receipt/contents.py"),
     *("keys/continuity/judge.py", "keys/continuity/live_proof.py", "keys/continuity/recovery.py"),
     *("keys/stores/tpm_answers.py", "keys/stores/pkcs11_answers.py"),
     *(

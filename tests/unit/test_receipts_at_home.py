@@ -109,6 +109,18 @@ def test_key_is_replaced_only_by_naming_the_old_one_and_the_old_receipts_stay(ho
         home.show(SECOND)
 
 
+def test_new_key_over_the_same_journal_continues_and_over_another_one_is_said_not_to(home: Home) -> None:
+    old = site_key("site").fingerprint
+    home.enroll(FIRST)
+    seen = home.enroll(replace(SECOND, site=OTHER_SITE), by="other", replace=old)
+    assert (seen.fields()["continues"], seen.compared) == (True, (1,))
+
+    begun_anew = replace(FIRST, site=FIRST.site, journal=head(1, "another"))
+    seen = home.enroll(begun_anew, replace=site_key("other").fingerprint)
+    assert seen.fields()["continues"] is False
+    assert "WRITTEN ANEW" in seen.broken
+
+
 def test_replace_where_nothing_is_enrolled_is_refused(home: Home) -> None:
     with pytest.raises(TeraFerryError) as caught:
         home.enroll(FIRST, replace="0" * 64)
