@@ -1,6 +1,6 @@
 """``scripts/bench``: every budget that building, verifying and loading have, measured in one go.
 
-It needs root, as the installer's site file does, about 7 minutes and 4 GB of disk; ``--quick`` a minute.
+It needs root, as the installer's site file does, about 9 minutes and 4 GB of disk; ``--quick`` a minute.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from tests.bench.measure import MIB, BenchError
 from tests.bench.run_build import build_rows
 from tests.bench.run_load import Loads, load_rows
 from tests.bench.run_peaks import peak_rows
+from tests.bench.run_rollout import rollout_rows
+from tests.bench.run_switch import switch_rows
 from tests.bench.run_verify import small_rows, verify_rows
 from tests.bench.site import BenchSite
 from tests.bench.table import Row, kept_notes, markdown, plain
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
-PARTS = ("build", "verify", "small", "load", "peaks")
+PARTS = ("build", "verify", "small", "load", "peaks", "switch", "rollout")
 
 
 def measure(folder: Path, sizes: Sizes, *, parts: frozenset[str]) -> list[Row]:
@@ -46,6 +48,8 @@ def measure(folder: Path, sizes: Sizes, *, parts: frozenset[str]) -> list[Row]:
         ),
         "load": lambda: _loads(shop, site, Loads(shop, site, kit, layout)),
         "peaks": lambda: peak_rows(shop, site, kit, layout),
+        "switch": lambda: _in(folder / "switch", lambda room: switch_rows(room, quick=sizes is QUICK)),
+        "rollout": lambda: _in(folder / "rollout", rollout_rows),
     }
     for name in PARTS:
         if name in parts:
@@ -57,6 +61,11 @@ def measure(folder: Path, sizes: Sizes, *, parts: frozenset[str]) -> list[Row]:
             rows += found
             print(f"bench: {name} took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     return rows
+
+
+def _in(folder: Path, work: Callable[[Path], list[Row]]) -> list[Row]:
+    folder.mkdir(mode=0o755)
+    return work(folder)
 
 
 def _loads(shop: Workshop, site: BenchSite, loads: Loads) -> list[Row]:
