@@ -342,7 +342,19 @@ def test_stop_refuses_when_the_site_s_own_command_fails(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("verb", "answers"),
     [
-        ("running", ["", "none", '{"digests": "sha256:1"}', '{"digests": ["sha256:1"]}', '{"digest": null}', "[]"]),
+        (
+            "running",
+            [
+                "",
+                "none",
+                '{"digests": "sha256:1"}',
+                '{"digests": ["sha256:1"]}',
+                '{"digests": {}}',
+                '{"digests": null}',
+                '{"digest": null}',
+                "[]",
+            ],
+        ),
         ("selected", ["", "null", '{"digest": 1}', '{"digest": ""}', '{"digests": []}']),
         ("staged", ['{"staged": 1}', '{"staged": "true"}', '{"staged": null}', '{"staged": true, "staged": true}']),
     ],

@@ -18,6 +18,15 @@ from tests.lab.weed import weed_binary
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("site"), pytest.mark.timeout(600)]
 
 STORE = Path("/var/lib/quick")
+SMOKE = """
+[[smoke]]
+http = "http://{master}/cluster/status"
+pass_when = {{ field = "IsLeader", equals = true }}
+
+[[smoke]]
+command = ["sh", "-c", "pgrep weed >/dev/null && echo '{{\\"weed\\": \\"runs\\"}}'"]
+pass_when = {{ field = "weed", equals = "runs" }}
+"""
 
 
 def test_quick_rollout_brings_every_node_to_the_signed_version_and_ends_at_full_health(
@@ -30,7 +39,8 @@ def test_quick_rollout_brings_every_node_to_the_signed_version_and_ends_at_full_
     kit = build_kit(room.secops, tmp_path, "4.3.0", program=program, layer_bytes=100_000)
     room.secops.sign_fully(kit)
     room.pin(STORE, room.secops.root, room.secops.fingerprint)
-    site = room.write_site_file("quick.toml", lambda text: text.replace('mode = "safe"', 'mode = "quick"'))
+    smoke = SMOKE.format(master=cluster.master_address)
+    site = room.write_site_file("quick.toml", lambda text: text.replace('mode = "safe"', 'mode = "quick"') + smoke)
     store_data(room)
 
     with room.carried(kit) as there:
@@ -44,3 +54,5 @@ def test_quick_rollout_brings_every_node_to_the_signed_version_and_ends_at_full_
     entries = FileJournal(room.site.state.parent / STORE.name / "journal.jsonl").replay()
     done = [entry.step for entry in entries if entry.event == DONE]
     assert {f"drain_node {name}" for name in cluster.volumes} <= set(done)
+    asked = [entry.facts["passed"] for entry in entries if entry.event == DONE and entry.step.startswith("run_smoke")]
+    assert [len(passed) for passed in asked if isinstance(passed, list)] == [2] * len(rolled)
