@@ -243,7 +243,7 @@ class SeaweedfsReplicator:
     def _open_differences(self, here: Filer, there: Filer) -> frozenset[str]:
         """Return the paths that differ, but for conflicts whose versions are kept on both: these wait for a person."""
         found = self._comparing.differences(here, there)
-        return frozenset(path for path in found if not keeping.is_kept(self._comparing, (here, there), path))
+        return found - keeping.kept_among(self._comparing, (here, there), found)
 
     def _since_ns(self, filer: Filer) -> int:
         """Return where the window begins: at the older of the last two markers, which are one each way."""

@@ -70,12 +70,18 @@ def keep_write(comparing: Comparing, filers: Sequence[Filer], path: str, writer:
         filers[0].write(f"{target}-gone", GONE)
 
 
-def is_kept(comparing: Comparing, filers: Sequence[Filer], path: str) -> bool:
-    """Tell whether every filer holds kept copies of what each of them serves under ``path``.
+def kept_among(comparing: Comparing, filers: Sequence[Filer], paths: frozenset[str]) -> frozenset[str]:
+    """Return those of ``paths`` of which every filer holds kept copies of all that any of them serves.
 
     Raises:
         CallFailedError: It could not be told.
     """
+    if not all(any(filer.names(f"{comparing.own_folder}/kept")) for filer in filers):
+        return frozenset()
+    return frozenset(path for path in paths if _is_kept(comparing, filers, path))
+
+
+def _is_kept(comparing: Comparing, filers: Sequence[Filer], path: str) -> bool:
     folder = folder_of(comparing, path)
     kept = [[filer.lookup(f"{folder}/{name}") for name, _ in filer.names(folder)] for filer in filers]
     if not all(kept):
