@@ -130,7 +130,7 @@ def rollback(place: Place, console: CommandConsole, *, yes: bool, foreground: bo
             site,
             place,
             console,
-            lock=wiring.make_lock(site, place, instead_of=instead_of),
+            lock=wiring.make_lock(site, place, instead_of=instead_of, may_miss=True),
             confirm=lambda question: _agree("rollback", question, console, yes=yes),
             stop_requested=stop_requested,
         )

@@ -219,12 +219,12 @@ def _ssh_transport(node: str, transport: Transport, ssh: str) -> NodeTransport:
     return SshTransport(node, SshAddress(user, host, port, host_key=transport.host_key or "", identity=identity))
 
 
-def make_lock(site: Site, place: Place, *, instead_of: str) -> Lock:
-    """Return the lock on every node of the site."""
+def make_lock(site: Site, place: Place, *, instead_of: str, may_miss: bool = False) -> Lock:
+    """Return the lock on every node of the site; ``may_miss`` as in ``NodeLocks``."""
     from teraferry.installer.adapters.node_locks import NodeLocks, this_holder
 
     transports = {node.name: make_transport(node) for node in site.nodes}
-    return NodeLocks(transports, this_holder(place.state), instead_of=instead_of)
+    return NodeLocks(transports, this_holder(place.state), instead_of=instead_of, may_miss=may_miss)
 
 
 def make_rolling(

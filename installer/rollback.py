@@ -28,6 +28,7 @@ from teraferry.installer.rollout.blue_green_parts import BlueGreenParts
 from teraferry.installer.rollout.blue_green_plan import other_cluster
 from teraferry.installer.rollout.blue_green_steps import marker_of
 from teraferry.installer.rollout.blue_green_way_back import drain_home, pending_writes
+from teraferry.installer.rollout.blue_green_window import let_go
 from teraferry.installer.rollout.execute import ENDED, STARTED, Clock, RunRecord
 from teraferry.installer.rollout.plan import Plan
 from teraferry.installer.rollout.runs import OpenRun, open_run_of
@@ -62,6 +63,9 @@ def roll_back(parts: RollbackParts) -> Mapping[str, Fact]:
         raise _nothing(f"run {unfinished.run} is of tier 1")
     backwards = unfinished is not None and unfinished.run.startswith(BACKWARDS)
     if unfinished is not None and not backwards:
+        _require_not_committed(parts, unfinished)
+        parts.confirm(f"Roll back the interrupted install of {unfinished.facts.get('version')}?")
+        let_go(parts.switch)  # Clients first: a cluster that died must not keep them while its nodes are asked for.
         return _locked(parts, lambda: _end_interrupted(parts, unfinished))
     if pending is not None and not backwards:
         return _locked(parts, lambda: _recover(parts, pending))
@@ -74,7 +78,7 @@ def roll_back(parts: RollbackParts) -> Mapping[str, Fact]:
     return _locked(parts, lambda: _cut_back(parts, entries, unfinished))
 
 
-def _end_interrupted(parts: RollbackParts, unfinished: OpenRun) -> Mapping[str, Fact]:
+def _require_not_committed(parts: RollbackParts, unfinished: OpenRun) -> None:
     standby = str(unfinished.facts["standby"])
     if parts.switch.switch.observe().standing == standby:
         raise RefusedError(
@@ -84,7 +88,10 @@ def _end_interrupted(parts: RollbackParts, unfinished: OpenRun) -> Mapping[str, 
             "teraferry-installer rollback",
             facts={"run": unfinished.run, "standing": standby},
         )
-    parts.confirm(f"Roll back the interrupted install of {unfinished.facts.get('version')}?")
+
+
+def _end_interrupted(parts: RollbackParts, unfinished: OpenRun) -> Mapping[str, Fact]:
+    standby = str(unfinished.facts["standby"])
     record = RunRecord(parts.journal, run=unfinished.run, clock=parts.clock)
     done = roll_back_run(parts.plan_back(standby), parts.switch, record, reason="a person asked for it")
     record.note(ENDED, outcome="rolled-back")

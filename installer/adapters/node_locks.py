@@ -85,6 +85,8 @@ class NodeLocks:
         holder: Who takes the locks.
         instead_of: Id of a holder whose locks are taken over; "" for nobody's.
         path: Where the lock lies on a node.
+        may_miss: Nodes that cannot be reached are gone without, as long as there is one that can: what brings
+            traffic back from a cluster that died must not wait for it.
     """
 
     def __init__(
@@ -94,7 +96,9 @@ class NodeLocks:
         *,
         instead_of: str = "",
         path: str = LOCK_PATH,
+        may_miss: bool = False,
     ) -> None:
+        self._may_miss = may_miss
         self._transports = transports
         self._holder = holder
         self._instead_of = instead_of
@@ -104,9 +108,9 @@ class NodeLocks:
         """Take the lock on every node; see ``installer.ports.Lock``."""
         taken: list[str] = []
         try:
-            for node in self._transports:
-                if self._acquire(node):
-                    taken.append(node)
+            missed = [node for node in self._transports if not self._reach(node, taken)]
+            if missed and len(missed) == len(self._transports):
+                self._acquire(missed[0])  # raises, in its own words
         except RefusedError:
             # Those that were ours before stay ours: an install of ours is half done there.
             self._release(taken)
@@ -115,6 +119,17 @@ class NodeLocks:
     def release(self) -> None:
         """Give the lock back on every node; see ``installer.ports.Lock``."""
         self._release(list(self._transports))
+
+    def _reach(self, node: str, taken: list[str]) -> bool:
+        """Take the lock on one node; False when it is one that may be missed."""
+        try:
+            if self._acquire(node):
+                taken.append(node)
+        except RefusedError as error:
+            if not self._may_miss or error.reference != "node-unreachable":
+                raise
+            return False
+        return True
 
     def _acquire(self, node: str) -> bool:
         """Take the lock on one node; False when it was ours already."""

@@ -172,6 +172,19 @@ def test_renewal_that_came_too_late_is_a_rollback(program: Kit) -> None:
     assert serves_blue(site)
 
 
+def test_window_that_failed_is_rolled_back_by_the_next_install_if_the_first_could_not(program: Kit) -> None:
+    site = PairSite(program)
+    at(site, AFTER_CUTOVER, lambda: site.world.health.update(green="error"))
+    with pytest.raises(Killed):
+        site.install(Life(at=(f"journal failed {MONITOR}: after", 1)))
+    site.world.health.update(green="ok")
+
+    assert refusal(site).exit_status == 50
+
+    assert site.world.switch.calls.count("hold green") == 1
+    assert serves_blue(site)
+
+
 def test_hold_that_ended_before_the_commit_is_a_rollback(program: Kit) -> None:
     site = PairSite(program)
     at(site, "conflicts", lambda: site.world.sleep(11))
@@ -217,7 +230,7 @@ def test_traffic_moved_by_hand_is_refused(program: Kit) -> None:
 
 def test_node_is_not_restarted_once_somebody_sent_traffic_to_it(program: Kit) -> None:
     site = PairSite(program)
-    at(site, "stage green-2: after", lambda: site.world.switch.commit("green"))
+    at(site, "journal done set_up_switch: after", lambda: site.world.switch.commit("green"))
 
     error = refusal(site)
 

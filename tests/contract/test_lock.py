@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
+from teraferry.bundles.digest import Buffer, Digest
 from teraferry.bundles.errors import RefusedError
+from teraferry.bundles.system.process import Completed
 from teraferry.installer.adapters.node_locks import Holder, NodeLocks, this_holder
 from teraferry.installer.adapters.transport.local import LocalTransport
-from teraferry.installer.ports import Lock
+from teraferry.installer.ports import Lock, NodeTransport
 from tests.fakes.rollout_site import Life, SiteLock, World
 
 OURS, THEIRS = Holder("a" * 16, "laptop-1:/var/lib/teraferry"), Holder("b" * 16, "laptop-2:/var/lib/teraferry")
@@ -125,3 +128,37 @@ def test_lock_that_cannot_be_read_is_nobody_s_to_take(tmp_path: Path) -> None:
 def test_holder_is_the_same_tomorrow_and_another_for_another_state(tmp_path: Path) -> None:
     assert this_holder(tmp_path) == this_holder(tmp_path)
     assert this_holder(tmp_path).id != this_holder(tmp_path / "other").id
+
+
+class Away:
+    """The way to a node that is gone."""
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60) -> Completed:
+        raise RefusedError("node-unreachable", "node green-1: gone, expected to run a command", hint="Look at it.")
+
+    def upload(self, pieces: Iterable[Buffer], path: str, *, mode: int, digest: Digest) -> None:
+        raise AssertionError("a lock uploads nothing")
+
+
+def beside_one_that_is_gone(folder: Path, holder: Holder, *, may_miss: bool) -> NodeLocks:
+    ways: dict[str, NodeTransport] = {"green-1": Away(), "blue-1": LocalTransport("blue-1")}
+    return NodeLocks(ways, holder, path=str(folder / "n" / "lock"), may_miss=may_miss)
+
+
+def test_node_that_is_gone_is_missed_only_where_that_was_said(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError) as refused:
+        beside_one_that_is_gone(tmp_path, OURS, may_miss=False).acquire()
+    assert refused.value.reference == "node-unreachable"
+
+    beside_one_that_is_gone(tmp_path, OURS, may_miss=True).acquire()
+
+    with pytest.raises(RefusedError) as refused:
+        beside_one_that_is_gone(tmp_path, THEIRS, may_miss=True).acquire()
+    assert refused.value.reference == "node-locked"
+
+
+def test_lock_that_misses_every_node_is_none(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError) as refused:
+        NodeLocks({"green-1": Away()}, OURS, path=str(tmp_path / "lock"), may_miss=True).acquire()
+
+    assert refused.value.reference == "node-unreachable"
