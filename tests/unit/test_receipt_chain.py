@@ -64,6 +64,7 @@ def test_receipt_that_names_another_one_before_it_is_refused() -> None:
 
 @pytest.mark.parametrize("new", [replace(FIRST, state="installed"), replace(FIRST, journal=head(1))])
 def test_second_receipt_of_one_number_is_refused(new: Receipt) -> None:
+    require_broken([FIRST], new)
     require_broken([FIRST, SECOND], new)
 
 
