@@ -12,7 +12,8 @@ from teraferry.bundles.system.process import Completed
 from teraferry.installer.ports import NodeTransport
 from tests.fakes.one_writer import OTHER
 from tests.lab.db_clients import DbClient, Writers
-from tests.lab.postgres_pair import FOLDER, PostgresPair
+from tests.lab.nodes import wait_until
+from tests.lab.postgres_pair import ADDRESSES, DATA, FOLDER, PostgresPair
 
 pytestmark = pytest.mark.real
 
@@ -39,6 +40,14 @@ class Until:
         if self._word in f"upload {path}":
             raise Killed
         self._way.upload(pieces, path, mode=mode, digest=digest)
+
+
+class Deaf(Until):
+    """The way to a node, on which one command of pgbouncer's console does not arrive."""
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60) -> Completed:
+        heard = ["SHOW VERSION" if each == self._word else each for each in argv]
+        return self._way.run(heard, stdin=stdin, timeout_seconds=timeout_seconds)
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +165,37 @@ def test_standby_that_did_not_replay_all_is_not_promoted_and_the_old_primary_goe
     assert {content, later} <= rows(pair, OTHER[old])
 
 
+def test_standby_that_does_not_stream_is_found_before_the_primary_is_stopped(pair: PostgresPair) -> None:
+    adapter = pair.replicator()
+    old = adapter.primary()
+    started = pair.sql(old, "SELECT pg_postmaster_start_time()")
+    pair.sql(OTHER[old], "ALTER SYSTEM SET primary_conninfo = ''")
+    pair.sql(OTHER[old], "SELECT pg_reload_conf()")
+    wait_until("the stream to end", lambda: pair.sql(OTHER[old], "SELECT * FROM pg_stat_wal_receiver") == [])
+    adapter.hold_writes(seconds=LONG)
+    assert refused(lambda: adapter.promote(OTHER[old])) == "promotion-failed"
+    assert pair.sql(old, "SELECT pg_postmaster_start_time()") == started
+    adapter.release_writes()
+    adapter.start()
+    adapter.sync_state(old, marker="run-9", stalled_after_seconds=LONG)
+
+
+def test_door_that_does_not_close_is_no_hold(pair: PostgresPair) -> None:
+    way = {"blue": pair.transport("blue"), "green": Deaf(pair.transport("green"), "PAUSE app")}
+    assert refused(lambda: pair.replicator(way=way.__getitem__).hold_writes(seconds=LONG)) == "write-hold-failed"
+    write(pair, "goes on")
+
+
+def test_door_that_a_person_opened_keeps_the_primary_where_it_is(pair: PostgresPair) -> None:
+    adapter = pair.replicator()
+    old = adapter.primary()
+    adapter.hold_writes(seconds=LONG)
+    pair.admin("green", "RESUME app")
+    assert refused(lambda: adapter.promote(OTHER[old])) == "write-hold-lapsed"
+    adapter.release_writes()
+    assert adapter.primary() == old
+
+
 def test_write_past_the_gate_keeps_writes_from_being_held(pair: PostgresPair) -> None:
     adapter = pair.replicator()
     where = ["-h", FOLDER, "-U", "postgres", "-d", "app"]
@@ -201,3 +241,11 @@ def test_old_primary_with_writes_of_its_own_is_neither_rewound_nor_left_out(pair
     # Writes were not pointed to a primary that lacks acknowledged ones.
     assert refused(adapter.primary) == "replication-cannot-tell"
     assert not lost & rows(pair, OTHER[old])
+    # Pointed there by hand as well: the old one is not made a standby, which would end its own log.
+    for cluster in OTHER:
+        pair.node(cluster).sh(f"sed -i s/host=[0-9.]*/host={ADDRESSES[OTHER[old]]}/ {FOLDER}/teraferry.ini")
+        pair.admin(cluster, "RELOAD")
+    assert adapter.primary() == OTHER[old]
+    assert refused(adapter.start) == "replication-failed"
+    assert pair.node(old).run("test", "-e", f"{DATA}/standby.signal", check=False).returncode == 1
+    assert adapter.pending(old) == pending
