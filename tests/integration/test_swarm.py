@@ -31,9 +31,20 @@ class Swarm:
 
     def __init__(self, at: DockerNode) -> None:
         self.at = at
-        self.old, self.new, self.broken = at.push("old"), at.push("new"), at.push("broken", command="/bin/nothing")
+        self.old, self.new, self.broken = at.push("old"), at.push("new"), at.push("broken", program="bin/nothing")
         at.docker("swarm", "init", "--advertise-addr", at.node.address, "--listen-addr", f"{at.node.address}:2377")
-        at.docker("--config", at.login(), "service", "create", "--name", "api", *_OPTIONS, f"{at.repository}:old")
+        at.docker(
+            "--config",
+            at.login(),
+            "service",
+            "create",
+            "--name",
+            "api",
+            *_OPTIONS,
+            f"{at.repository}:old",
+            "sleep",
+            "600",
+        )
         wait_until("the service", lambda: self.workload().running() == {self.old.digest})
 
     def workload(self, image: LabImage | None = None, *, service: str = "api") -> Workload:
@@ -109,7 +120,9 @@ def test_service_that_is_not_there_is_refused_and_not_made(swarm: Swarm) -> None
 def test_service_of_another_image_is_refused(swarm: Swarm) -> None:
     image: Digest = swarm.at.docker("image", "ls", "--no-trunc", "--quiet", "--filter", "reference=*/*/api").split()[0]
     swarm.at.docker("tag", image, "127.0.0.1:9/other:1")
-    swarm.at.docker("service", "create", "--name", "other", *_OPTIONS, "--no-resolve-image", "127.0.0.1:9/other:1")
+    swarm.at.docker(
+        "service", "create", "--name", "other", *_OPTIONS, "--no-resolve-image", "127.0.0.1:9/other:1", "sleep"
+    )
 
     with pytest.raises(RefusedError) as caught:
         swarm.workload(service="other").selected()

@@ -2,23 +2,24 @@
 
 Docker is kept off everything that is not its node's: no bridge, no firewall rule, no forwarding, its data below the
 node's folder, its processes in the node's PID namespace. Where the machine has no control groups mounted, version 1 is
-mounted for the node alone. Its images are a static busybox, told apart by a label.
+mounted for the node alone. Its images are a static busybox for two platforms, under an OCI index.
 """
 
 from __future__ import annotations
 
+import base64
 import json
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from teraferry.bundles.digest import Digest
+from teraferry.bundles.digest import Digest, digest_of, hex_of
 from teraferry.bundles.manifest import Image, ImagePlatform, Manifest, Release
 from teraferry.installer.site.load import parse_site
 from teraferry.installer.site.model import Site
+from tests.lab.images import layer_tar, make_oci_layout
 from tests.lab.nodes import Lab, Node, wait_until
 from tests.lab.registry import LabRegistry
 
@@ -136,19 +137,23 @@ class DockerNode:
         """Run the node's docker client and return what it printed."""
         return self.node.run(DOCKER, *argv, check=check, stdin=stdin).stdout.decode().strip()
 
-    def push(self, version: str, *, command: str = "sleep 600") -> LabImage:
-        """Return an image that the registry has and this node has not; it runs ``command``."""
-        reference = f"{self.repository}:{version}"
-        changes = [f"LABEL version={version}", f"CMD {command.split()}".replace("'", '"')]
-        self.docker(
-            "import", *(word for change in changes for word in ("--change", change)), "/srv/root.tar", reference
+    def push(self, version: str, *, program: str = "bin/sleep") -> LabImage:
+        """Return an image that the registry has and this node has not: two platforms, as a release has them.
+
+        ``program`` is where its only program lies, a static busybox.
+        """
+        layout = self._folder / "images"
+        files = {program: Path("/bin/busybox").read_bytes(), "version": version.encode()}
+        digest = make_oci_layout(layout, version, [layer_tar(files)], platforms=("linux/amd64", "linux/arm64"))
+        (self.node.folder / "run/skopeo.json").write_bytes(self._login_file(self.registry.password))
+        self.node.run(
+            *("skopeo", "copy", "--quiet", "--all", "--dest-tls-verify=false"),
+            *("--dest-authfile=/run/skopeo.json", f"oci:{layout}:{version}", f"docker://{self.repository}:{version}"),
         )
-        config = self.login()
-        self.docker("--config", config, "push", "--quiet", reference)
-        (pulled,) = self.docker("image", "inspect", "--format", '{{join .RepoDigests " "}}', reference).split()
-        image = self.docker("image", "inspect", "--format", "{{.Id}}", reference)
-        self.docker("image", "rm", reference)
-        return LabImage(pulled.rpartition("@")[2], image)
+        index = json.loads(_blob(layout, digest))
+        rows = {row["platform"]["architecture"]: row["digest"] for row in index["manifests"]}
+        config = json.loads(_blob(layout, rows["amd64"]))["config"]["digest"]
+        return LabImage(digest, config)
 
     def forget(self, images: Sequence[LabImage]) -> None:
         """Remove all containers, and these images."""
@@ -186,11 +191,14 @@ class DockerNode:
         self._registry = LabRegistry(self._folder / "registry", prefix=node.prefix)
         self._registry.start()
         wait_until("Docker", lambda: node.run(DOCKER, "info", check=False).returncode == 0)
-        root = self._folder / "root"
-        (root / "bin").mkdir(parents=True)
-        shutil.copy("/bin/busybox", root / "bin/busybox")
-        (root / "bin/sleep").symlink_to("busybox")
-        subprocess.run(["tar", "-C", root, "-cf", node.folder / "srv/root.tar", "."], check=True)
+
+    def _login_file(self, password: str) -> bytes:
+        auth = base64.b64encode(f"{self.registry.user}:{password}".encode()).decode()
+        return json.dumps({"auths": {f"{self.registry.host}:{self.registry.port}": {"auth": auth}}}).encode()
+
+
+def _blob(layout: Path, digest: Digest) -> bytes:
+    return (layout / "blobs/sha256" / hex_of(digest)).read_bytes()
 
 
 def site_of_docker(at: DockerNode, deploy: str) -> Site:
@@ -208,7 +216,7 @@ def site_of_docker(at: DockerNode, deploy: str) -> Site:
 
 def release_of(image: LabImage) -> Manifest:
     """Return a release of just that image."""
-    platform = ImagePlatform(platform="linux/amd64", manifest=image.digest, config=image.id, layers=())
-    media_type = "application/vnd.docker.distribution.manifest.v2+json"
+    platform = ImagePlatform(platform="linux/amd64", manifest=digest_of(b"its manifest"), config=image.id, layers=())
+    media_type = "application/vnd.oci.image.index.v1+json"
     held = Image(name=IMAGE, digest=image.digest, media_type=media_type, platforms=(platform,))
     return Manifest(format=1, release=Release(product="terachat", version="1.0.0"), images=(held,))
