@@ -7,16 +7,19 @@ looked for at the end.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from teraferry.bundles.errors import TeraFerryError
+from teraferry.installer.rollout.blue_green import execute_blue_green_switch
 from teraferry.installer.rollout.blue_green_journal import LAPSED, PENDING, pending_of
-from teraferry.installer.rollout.blue_green_plan import MONITOR, SWITCH
+from teraferry.installer.rollout.blue_green_plan import ASK, MONITOR, SWITCH
+from teraferry.installer.rollout.execute import RunRecord
 from teraferry.installer.status import status_of
 from tests.fakes.pair_run import PairSite
 from tests.fakes.pair_world import CHECKS
-from tests.fakes.rollout_run import Kit
+from tests.fakes.rollout_run import NOW, Kit
 from tests.fakes.rollout_site import OLD, Killed, Life
 
 AFTER_CUTOVER = "hold green: after"
@@ -207,7 +210,65 @@ def test_executor_killed_after_the_cutover_is_said_by_the_next_install(program: 
     site.install()
 
     assert LAPSED in site.events()
+    # The journal tells of two cutovers, each with an intent of its own.
+    assert site.events().count(f"intent {SWITCH}") == 2
     assert site.problems() == []
+
+
+def test_what_an_earlier_window_wrote_comes_home_before_the_next_cutover(program: Kit) -> None:
+    site = PairSite(program)
+    site.world.replicates = False
+    with pytest.raises(Killed):
+        site.install(Life(at=("renew: after", 3)))
+    earlier = site.world.lacking("green")
+    assert earlier
+    left: list[str] = []
+    at(site, "hold green: before", lambda: left.extend(site.world.lacking("green")))
+
+    site.install()
+
+    assert not set(earlier) & set(left)
+
+
+@pytest.mark.parametrize("fault", ["the answer is lost", "the switch falls silent"])
+def test_commit_that_may_have_been_made_is_never_gone_back_from(program: Kit, fault: str) -> None:
+    site = PairSite(program)
+    if fault == "the answer is lost":
+        at(site, "commit green: before", lambda: setattr(site.world.switch, "fail_next", "after"))
+    else:
+        at(site, "commit green: after", lambda: setattr(site.world.switch, "answers", False))
+
+    error = refusal(site)
+
+    assert (error.exit_status, error.reference) == (62, "commit-unfinished")
+    assert "release" not in site.world.switch.calls
+    site.world.switch.answers = True
+    site.install()
+    assert site.problems() == []
+
+
+def test_traffic_that_does_not_go_back_is_not_said_to_be_back(program: Kit) -> None:
+    site = PairSite(program)
+    at(site, "health green", lambda: site.world.health.update(green="error"), times=3)
+    site.world.at = {**site.world.at, "release: after": lambda: site.world.switch.hold("green", seconds=60)}
+
+    error = refusal(site)
+
+    assert (error.exit_status, error.reference) == (62, "switch-back-unproven")
+
+
+def test_cutover_without_a_look_at_the_compliance_lock_is_a_fault_of_ours(program: Kit) -> None:
+    site, life = PairSite(program), Life()
+    plan = site.plan(program)
+    blind = replace(plan, steps=tuple(step for step in plan.steps if step.action != ASK))
+    journal = site.journal(life)
+
+    with pytest.raises(RuntimeError, match="compliance"):
+        execute_blue_green_switch(
+            blind, site.parts(program, life, journal), RunRecord(journal, run="blind", clock=lambda: NOW)
+        )
+
+    assert site.world.switch.observe().active == "blue"
 
 
 def test_reboot_of_the_gateway_inside_the_window_brings_blue(program: Kit) -> None:
