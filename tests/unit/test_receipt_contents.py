@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from teraferry.bundles.errors import OperatorNeededError, TeraFerryError
-from teraferry.bundles.limits import MAX_EARLIER_RECEIPTS, MAX_RECEIPT_RUNS
+from teraferry.bundles.limits import MAX_EARLIER_RECEIPTS, MAX_RECEIPT_KEYS, MAX_RECEIPT_RUNS
 from teraferry.bundles.receipt import JournalHead, Receipt, ReceiptSite, digest_of_receipt
 from teraferry.installer.ports import Journal
 from teraferry.installer.receipt.contents import MADE, facts_of_made, receipt_of
@@ -162,6 +162,13 @@ def test_lost_key_is_named_with_its_node(kit: Kit, tmp_path: Path) -> None:
 
     assert [(key.key, key.node) for key in receipt.keys_lost] == [("Company_Key", "vol-2")]
     assert receipt.state == "key continuity lost"
+
+
+def test_only_so_many_lost_keys_are_named() -> None:
+    lost = [{"key": f"k{number}", "node": "n", "found": "gone"} for number in range(MAX_RECEIPT_KEYS + 1)]
+    receipt = receipt_from(journal_with(("", "keys-lost", "", {"lost": lost})))
+
+    assert len(receipt.keys_lost) == MAX_RECEIPT_KEYS
 
 
 def test_next_receipt_tells_only_what_happened_since_and_what_ended_since() -> None:

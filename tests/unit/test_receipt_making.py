@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,18 @@ def test_receipt_that_cannot_be_written_is_not_noted(place: Place) -> None:
     before = place.path.read_bytes()
 
     assert place.refusal("nowhere/a") == (2, "receipt-not-written")
+    assert place.path.read_bytes() == before
+
+
+def test_receipt_that_finds_no_room_on_a_full_medium_is_not_noted(place: Place) -> None:
+    before = place.path.read_bytes()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", place.stick], check=True)
+    try:
+        (place.stick / "full").write_bytes(b"x" * 4096)
+        assert place.refusal("a") == (2, "receipt-not-written")
+        assert [path.name for path in place.stick.iterdir()] == ["full"]
+    finally:
+        subprocess.run(["umount", place.stick], check=True)
     assert place.path.read_bytes() == before
 
 
