@@ -90,7 +90,6 @@ class SmokeGate:
 
         Raises:
             SmokeFailedError: 40; ``smoke-missing``, ``smoke-failed``, ``smoke-cannot-answer``.
-            RefusedError: ``egress-refused``, 40.
         """
         tests = self.probes.get(node, ())
         if not tests:
@@ -121,6 +120,9 @@ def _ask(test: SmokeTest, probe: Probe, *, timeout_seconds: float) -> tuple[str,
         verdict = judge_answer(probe.ask(timeout_seconds=timeout_seconds), test.condition)
     except CannotAnswerError as error:
         return "smoke-cannot-answer", f"cannot answer ({error})"
+    except RefusedError as refused:
+        # Why it could not be asked is all the same to the node: nobody knows that it is well.
+        return "smoke-cannot-answer", f"cannot be asked ({refused.message})"
     found = f"{test.condition.field} = {verdict.found!r}"
     return "" if verdict.passes else "smoke-failed", found
 

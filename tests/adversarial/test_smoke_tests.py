@@ -10,7 +10,7 @@ import pytest
 from teraferry.bundles.errors import RefusedError, RolledBackError, TeraFerryError
 from teraferry.installer.rollout.execute import DONE
 from tests.fakes.rollout_run import NODES, Kit, Site, broken_site, mended
-from tests.fakes.rollout_site import OLD, Life
+from tests.fakes.rollout_site import OLD, Life, refused
 
 
 def test_every_node_is_asked_when_it_is_back_and_before_the_next_one_is_touched(kit: Kit) -> None:
@@ -79,6 +79,21 @@ def test_tests_that_the_plan_names_and_nobody_can_ask_are_no_pass(kit: Kit) -> N
         site.install()
 
     assert caught.value.facts["cause"] == "smoke-missing"
+    assert site.problems(digest=OLD) == []
+
+
+def test_node_that_cannot_even_be_asked_is_put_back(kit: Kit) -> None:
+    site = Site(None, kit, smoke=True)
+
+    def refuse() -> None:
+        raise refused("egress-refused", "connection")
+
+    site.world.at = {"smoke vol-1": refuse}
+
+    with pytest.raises(RolledBackError) as caught:
+        site.install()
+
+    assert caught.value.facts["cause"] == "smoke-cannot-answer"
     assert site.problems(digest=OLD) == []
 
 
