@@ -128,6 +128,7 @@ def test_promotion_that_was_killed_is_settled_by_the_next_start(pair: PostgresPa
     pair.replicator().release_writes()
 
     primary = pair.replicator().primary()
+    assert pair.node(primary).run("test", "-e", f"{DATA}/standby.signal", check=False).returncode == 1
     written.append(write(pair, f"after {word}"))
     pair.replicator().sync_state(primary, marker="run-9", stalled_after_seconds=LONG)
     for cluster in OTHER:

@@ -225,8 +225,12 @@ class PostgresqlReplicator:
         """
         live = self._live_primaries()
         if len(live) == 1:
+            primary = self._servers[live[0]]
             self._point_to(live[0])
-            return self._servers[live[0]]
+            if primary.is_to_be_standby():
+                # Killed before it was shut down: its next start must bring it as what it is.
+                primary.be_standby_next(standby=False)
+            return primary
         if live:
             raise failed("both are primaries; nobody must write until one of them is gone")
         old = self._servers[self._gate.points_to()]
