@@ -14,16 +14,29 @@ from teraferry.installer.rollout.blue_green_parts import BlueGreenParts
 from teraferry.installer.rollout.conditions import CannotAnswerError
 from teraferry.installer.rollout.stability import Limits, Tally, count_answer, inconclusive
 
+UP_SECONDS = 120.0
+"""How long the application of a cluster may take to be well after its processes were started."""
+
 
 def rehearse_check(parts: BlueGreenParts, standby: str) -> Tally:
     """Make one check of the window before there is one: what cannot be asked then must be found out now.
+
+    A cluster whose processes were just started may take ``UP_SECONDS`` until it passes.
 
     Raises:
         RefusedError: ``unstable`` or ``monitor-inconclusive``, 40.
     """
     limits = parts.window.limits
     alone = Limits(1, limits.error_rate_max, limits.latency_p99_ms)
-    return count_answer(Tally(), ask_health(parts.health, standby), alone)
+    give_up = parts.monotonic_seconds() + UP_SECONDS
+    while True:
+        try:
+            return count_answer(Tally(), ask_health(parts.health, standby), alone)
+        except RefusedError as error:
+            if parts.monotonic_seconds() >= give_up:
+                raise
+            parts.progress.waiting(f"{standby} to be well", error.message)
+        parts.sleep_seconds(parts.window.every_seconds)
 
 
 def ask_health(health: HealthProbe, cluster: str) -> HealthAnswer:
