@@ -128,10 +128,15 @@ class DockerNode:
         self._lab.close()
         if self._daemon is not None:
             self._daemon.wait()
-        for group in Path("/sys/fs/cgroup").glob(f"*/{self._cgroup}"):
-            for folder in sorted([*group.rglob("*/"), group], reverse=True):
-                if folder.is_dir():
-                    folder.rmdir()
+        # A group can go once the kernel has let go of the last process that was in it.
+        wait_until("its control groups to be left", self._forget_groups)
+
+    def _forget_groups(self) -> bool:
+        base = Path("/sys/fs/cgroup")
+        for group in (*base.glob(f"*/{self._cgroup}"), *base.glob(self._cgroup)):  # version 1, version 2
+            for folder in sorted((each for each in (*group.rglob("*"), group) if each.is_dir()), reverse=True):
+                folder.rmdir()
+        return True
 
     def docker(self, *argv: str, check: bool = True, stdin: bytes = b"") -> str:
         """Run the node's docker client and return what it printed."""
