@@ -128,9 +128,13 @@ class PostgresqlReplicator:
             if there.is_standby:
                 return server.commits_after(there.lsn, timeline)
             forked = other.fork_of(timeline)
+            control = server.control()
             if forked is None:
                 # On one timeline with the primary, what is in recovery has nothing of its own.
-                return [] if server.control().state in RECOVERING else None
+                return [] if control.state in RECOVERING else None
+            if control.is_shut_down and control.checkpoint < forked:
+                # The last record of a log that ended well is its checkpoint, and the other has replayed that.
+                return []
             return server.commits_after(forked, timeline)
         except (ServerDownError, UnexpectedOutputError, RefusedError):
             return None
