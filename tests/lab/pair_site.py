@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from teraferry.builder.kit import Kit
 from teraferry.bundles.digest import Digest, digest_of
 from teraferry.installer.site.load import parse_site
 from teraferry.keys.tuf_metadata import Root, fingerprint_of, parse_metadata
@@ -64,9 +65,7 @@ class PairLab:
         """Bring the site up, with a program that no release brought, and pin the root that came on paper."""
         # The switch keeps files in /etc, which is the machine's own.
         self.gateway.gateway.sh("cp -a /etc /srv/own-etc && mount --bind /srv/own-etc /etc")
-        for service in self.services.values():
-            install_service(service, Path(SLEEP), "100000")
-            service.start()
+        self.start_services()
         self.registry.start()
         store(FakeReplicator(), self.replication)
         self.house.open(now=datetime.now(UTC) - timedelta(hours=1))
@@ -79,6 +78,12 @@ class PairLab:
             raise RuntimeError(answer.stderr)
         return self
 
+    def start_services(self) -> None:
+        """Have every node run a program."""
+        for service in self.services.values():
+            install_service(service, Path(SLEEP), "100000")
+            service.start()
+
     def close(self) -> None:
         """End what does not end with the nodes."""
         self.registry.stop()
@@ -86,9 +91,12 @@ class PairLab:
     def kit(self, version: str) -> tuple[Path, Digest]:
         """Return a signed kit, and the digest of its program: the same one, told apart by what lies behind it."""
         program = Path(SLEEP).read_bytes() + version.encode()
-        kit = self.house.build(version, files={"bin/app": program})
-        self.house.sign(kit, "release-1", "release-2", now=datetime.now(UTC) - timedelta(minutes=1))
+        self.sign(self.house.build(version, files={"bin/app": program}))
         return self.house.folder / f"{PRODUCT}-{version}", digest_of(program)
+
+    def sign(self, kit: Kit) -> None:
+        """Sign a kit as of a minute ago."""
+        self.house.sign(kit, "release-1", "release-2", now=datetime.now(UTC) - timedelta(minutes=1))
 
     def replicator(self) -> FakeReplicator:
         """Return what replication has seen."""
@@ -129,40 +137,55 @@ class PairLab:
         """Have the application of a cluster say that it is not well, or that it is."""
         self.gateway.lab.node(cluster).sh("touch /srv/broken" if broken else "rm -f /srv/broken")
 
+    def tables(self) -> dict[str, Any]:
+        """Return what differs between sites of this kind."""
+        python = [sys.executable, "-m", "tests.fakes.replicator", str(self.replication)]
+        return {
+            "role": "app",
+            "file": "bin/app",
+            "addresses": {"blue": f"{BLUE}:8000", "green": f"{GREEN}:8000"},
+            "virtual_ip": f"{VIRTUAL}:{PORTS[0]}",
+            "health": "http://{active}/health",
+            "dead_man": DEAD_MAN_SECONDS,
+            "replication": f'engine = "command"\nwriters = "two"\n'
+            f"command = {words(['env', '-C', str(REPOSITORY), *python])}\nstalled_after_seconds = 20",
+        }
+
     def site_toml(self) -> str:
         """Return the site file, as the admin would have it."""
-        python = [sys.executable, "-m", "tests.fakes.replicator", str(self.replication)]
-        replicate = ["env", "-C", str(REPOSITORY), *python]
+        its = self.tables()
         probe = ["sh", "-c", f"cat {self.folder}/holds.json"]
         (self.folder / "holds.json").write_text('{"holds": 0}')
         nodes = [("gateway-1", "gateway", "gateway", "10.78.0.3:22")]
-        nodes += [(f"{name}-1", "app", name, f"{address}:8000") for name, address in (("blue", BLUE), ("green", GREEN))]
+        nodes += [(f"{name}-1", its["role"], name, address) for name, address in its["addresses"].items()]
         service = self.services["blue"]
+        blue, green = its["addresses"].values()
         return "\n".join(
             [
                 '[site]\nname = "lab-pair"',
                 f'[registry]\nurl = "http://127.0.0.1:{REGISTRY_PORT}"',
                 *(
                     f'[[node]]\nname = "{name}"\nrole = "{role}"\naddress = "{address}"\n'
-                    f"transport = {{ command = {_words(self.gateway.lab.node(node).prefix)} }}"
+                    f"transport = {{ command = {words(self.gateway.lab.node(node).prefix)} }}"
                     for name, role, node, address in nodes
                 ),
-                f'[[deploy]]\nfile = "bin/app"\nrole = "app"\nworkload = "binary"\npath = "{service.program}"',
-                f"start = {_words(service.start_argv)}\nstop = {_words(service.stop_argv)}",
+                f'[[deploy]]\nfile = "{its["file"]}"\nrole = "{its["role"]}"\nworkload = "binary"',
+                f'path = "{service.program}"',
+                f"start = {words(service.start_argv)}\nstop = {words(service.stop_argv)}",
                 '[green]\nnodes = ["green-1"]',
-                f'[traffic]\nengine = "nftables"\nnode = "gateway-1"\nvirtual_ip = "{VIRTUAL}:{PORTS[0]}"',
-                f'blue = "{BLUE}:8000"\ngreen = "{GREEN}:8000"\ndead_man = "{DEAD_MAN_SECONDS}s"',
-                '[monitor]\nhealth = "http://{active}/health"\nerror_rate_max = 0\nlatency_p99_ms = 900\nseconds = 2',
-                f'[replication]\nengine = "command"\nwriters = "two"\nblue = "{BLUE}:8000"\ngreen = "{GREEN}:8000"',
-                f"command = {_words(replicate)}\nstalled_after_seconds = 20",
+                f'[traffic]\nengine = "nftables"\nnode = "gateway-1"\nvirtual_ip = "{its["virtual_ip"]}"',
+                f'blue = "{blue}"\ngreen = "{green}"\ndead_man = "{its["dead_man"]}s"',
+                f'[monitor]\nhealth = "{its["health"]}"\nerror_rate_max = 0\nlatency_p99_ms = 900\nseconds = 2',
+                f'[replication]\nblue = "{blue}"\ngreen = "{green}"\n{its["replication"]}',
                 "[compliance]",
                 *(
-                    f'{name} = {{ command = {_words(probe)}, pass_when = {{ field = "holds", equals = 0 }} }}'
+                    f'{name} = {{ command = {words(probe)}, pass_when = {{ field = "holds", equals = 0 }} }}'
                     for name in ("legal_hold", "audit_export")
                 ),
             ]
         )
 
 
-def _words(argv: list[str] | tuple[str, ...]) -> str:
+def words(argv: list[str] | tuple[str, ...]) -> str:
+    """Return a command as site.toml writes it."""
     return json.dumps(list(argv))

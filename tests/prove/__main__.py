@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.prove import compressor, determinism, flips, fuzz, kills, model, oracle, replication, sizes
+from tests.prove import compressor, cutover, determinism, flips, fuzz, kills, model, oracle, replication, sizes
 from tests.prove.record import Outcome, Record
 
 Proof = Callable[[Record], Outcome]
@@ -24,6 +24,7 @@ PROOFS: dict[str, tuple[Proof, Mapping[str, int | str]]] = {
     "oracle": (oracle.prove, oracle.SETTINGS),
     "sizes": (sizes.prove, sizes.SETTINGS),
     "kills": (kills.prove, kills.SETTINGS),
+    "cutover": (cutover.prove, cutover.SETTINGS),
     "model": (model.prove, model.SETTINGS),
     "replication": (replication.prove, replication.SETTINGS),
 }
