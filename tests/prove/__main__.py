@@ -9,7 +9,19 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from tests.prove import compressor, cutover, determinism, flips, fuzz, kills, model, oracle, replication, sizes
+from tests.prove import (
+    compressor,
+    cutover,
+    determinism,
+    flips,
+    fuzz,
+    kills,
+    model,
+    oracle,
+    promotion,
+    replication,
+    sizes,
+)
 from tests.prove.record import Outcome, Record
 
 Proof = Callable[[Record], Outcome]
@@ -27,6 +39,7 @@ PROOFS: dict[str, tuple[Proof, Mapping[str, int | str]]] = {
     "cutover": (cutover.prove, cutover.SETTINGS),
     "model": (model.prove, model.SETTINGS),
     "replication": (replication.prove, replication.SETTINGS),
+    "promotion": (promotion.prove, promotion.SETTINGS),
 }
 
 
