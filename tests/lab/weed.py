@@ -31,7 +31,6 @@ ADDRESSES = {
 }
 MASTER_PORT, VOLUME_PORT, FILER_PORT = 9333, 8080, 8888
 VOLUME_SIZE_LIMIT_MB = 64
-BALANCES = 3
 
 _SERVICE = """#!/bin/sh
 # Starts and stops one server, idempotently. The server is in a session of its own and no child of ours.
@@ -205,19 +204,16 @@ class WeedCluster:
         With a default replication of 010, ``ec.encode`` and ``ec.balance`` put at most one shard of a
         volume on each further rack and leave the rest, 9 of 14, on one server. 000 lifts that.
         """
-        balance = "ec.balance -apply -shardReplicaPlacement=000"
-        said = self.shell(f"ec.encode -volumeIds={','.join(str(number) for number in volumes)}", balance)
-        shards = len(volumes) * 14
         url = f"http://{self.master_address}/dir/status"
-        for _ in range(BALANCES):
-            try:
-                self._wait_for_json(f"{shards} shards", url, lambda answer: _count_shards(answer) == shards, seconds=30)
-            except LabError as error:
-                found = error
-                said += self.shell(balance)  # On a busy machine it may leave a shard doubled, and then drops it.
-            else:
-                return
-        raise LabError(f"{found}\n{said[-2000:]}") from found
+        shards = _count_shards(json.loads(self.from_site(url))) + len(volumes) * 14
+        said = self.shell(
+            f"ec.encode -volumeIds={','.join(str(number) for number in volumes)}",
+            "ec.balance -apply -shardReplicaPlacement=000",
+        )
+        try:
+            self._wait_for_json(f"{shards} shards", url, lambda answer: _count_shards(answer) == shards)
+        except LabError as error:
+            raise LabError(f"{error}\n{said[-2000:]}") from error
 
     def _arguments(self, service: Service) -> str:
         address, data = service.node.address, f"/srv/{service.role}"
@@ -237,8 +233,8 @@ class WeedCluster:
             f" -rack=rack-{service.node.name} -metricsPort=9325 -preStopSeconds=1"
         )
 
-    def _wait_for_json(self, what: str, url: str, accept: Callable[[Any], bool], *, seconds: float = 60.0) -> None:
-        wait_until(what, lambda: accept(json.loads(self.from_site(url))), seconds=seconds)
+    def _wait_for_json(self, what: str, url: str, accept: Callable[[Any], bool]) -> None:
+        wait_until(what, lambda: accept(json.loads(self.from_site(url))))
 
 
 def _data_nodes(answer: Any) -> list[Any]:
