@@ -39,23 +39,24 @@ def test_release_is_cut_over_rolled_back_and_gone_on_with_and_no_client_notices(
 
     seen = pair.type("plan", str(first))
     assert (seen.status, seen.result["standby"]) == (0, "green"), seen.stderr
-    assert any("returns new connections to blue within 3s" in each for each in seen.result["guarantees"])
+    assert any("returns new connections to blue within 10s" in each for each in seen.result["guarantees"])
     assert seen.result["gates"]["compliance"] == "open"
 
     # The first release goes to green, while clients stay on blue as long as they are connected.
     done = pair.install(first)
-    assert done.status == 0, done.stderr
+    assert done.status == 0, (done.result, done.stderr)
     assert pair.gateway.answers() == "green"
     assert pair.services["green"].running_digest() == digest
     report = tmp_path / "clients.json"
     clients = pair.gateway.start_clients(report, count=OPEN, new_per_second=NEW_PER_SECOND)
     wait_until("the open connections", lambda: report.exists() and told(report)["open"] == {"green": OPEN})
 
-    # The next one goes to blue, which is not well once it has the traffic.
+    # The next one goes to blue, which is well when it is tried and no more once it has the traffic.
     failed = pair.install(
-        second, on_event=lambda event: pair.breaks("blue") if event.get("action") == "monitor_stability" else None
+        second, on_event=lambda event: pair.breaks("blue") if event.get("action") == "sync_state" else None
     )
-    assert (failed.status, failed.result["reference"], failed.result["cause"]) == (50, "rolled-back", "unstable")
+    assert (failed.status, failed.result.get("cause")) == (50, "unstable"), (failed.result, failed.stderr)
+    assert failed.result["reference"] == "rolled-back"
     assert (failed.result["pending"], failed.result["pending_known"]) == (0, True)
     assert pair.gateway.answers() == "green"
     pair.breaks("blue", broken=False)
@@ -65,7 +66,7 @@ def test_release_is_cut_over_rolled_back_and_gone_on_with_and_no_client_notices(
     assert pair.type("status").result["state"] == "cut over, not committed"
     wait_until("the kernel to end the hold", lambda: pair.gateway.answers() == "green", seconds=10 * DEAD_MAN_SECONDS)
     again = pair.install(second)
-    assert again.status == 0, again.stderr
+    assert again.status == 0, (again.result, again.stderr)
     assert [event for event in again.events if event["event"] == "hold-lapsed"]
     assert pair.gateway.answers() == "blue"
 

@@ -30,7 +30,8 @@ from tests.lab.weed import Service, install_service
 
 SOURCE = (sys.executable, "-m", "teraferry.installer.cli")
 REGISTRY_PORT = 5000
-DEAD_MAN_SECONDS = 3
+DEAD_MAN_SECONDS = 10
+"""Long enough for a busy machine to renew in, and to answer a check in."""
 SLEEP = "/bin/sleep"
 
 Event = dict[str, Any]
@@ -175,7 +176,8 @@ class PairLab:
                 '[green]\nnodes = ["green-1"]',
                 f'[traffic]\nengine = "nftables"\nnode = "gateway-1"\nvirtual_ip = "{its["virtual_ip"]}"',
                 f'blue = "{blue}"\ngreen = "{green}"\ndead_man = "{its["dead_man"]}s"',
-                f'[monitor]\nhealth = "{its["health"]}"\nerror_rate_max = 0\nlatency_p99_ms = 900\nseconds = 2',
+                f'[monitor]\nhealth = "{its["health"]}"\nerror_rate_max = 0\nlatency_p99_ms = 2400',
+                "seconds = 3\nevery_seconds = 3",
                 f'[replication]\nblue = "{blue}"\ngreen = "{green}"\n{its["replication"]}',
                 "[compliance]",
                 *(

@@ -117,7 +117,7 @@ class WeedPairLab(PairLab):
             "addresses": {name: f"{ADDRESSES[name]}:{FILER_PORT}" for name in ("blue", "green")},
             "virtual_ip": f"{VIRTUAL}:{FILER_PORT}",
             "health": "http://{active}/",
-            "dead_man": DEAD_MAN_SECONDS * 4,
+            "dead_man": DEAD_MAN_SECONDS,
             "replication": (
                 f'engine = "seaweedfs"\nwriters = "two"\npath = "{PATH}"\nnode = "blue-1"\nweed = "{sync.program}"\n'
                 f'metrics = "{ADDRESSES["blue"]}:{METRICS_PORT}"\n'
