@@ -11,6 +11,7 @@ from teraferry.installer.adapters.cluster.seaweedfs_maps import (
     one_needle_per_shard,
     parse_index,
     shard_of,
+    shards_of,
 )
 
 MIB = 1024 * 1024
@@ -64,9 +65,33 @@ def test_shard_of_counts_rows_of_large_blocks_before_small_ones(
     assert shard_of(offset_bytes, volume_bytes, data_shards=10, block_bytes=MIB) == shard
 
 
-def test_one_needle_per_shard_takes_the_smallest_that_begins_there() -> None:
+def test_one_needle_per_shard_takes_the_smallest_that_lies_there_whole() -> None:
     needles = [Needle(1, 0, 900), Needle(2, 1000, 100), Needle(3, MIB, 50)]
     assert one_needle_per_shard(needles, 2 * MIB, data_shards=10, block_bytes=MIB) == {0: 2, 1: 3}
+
+
+def test_shard_that_only_the_end_of_an_object_reaches_is_read_by_that_object() -> None:
+    needles = [Needle(1, 0, 50), Needle(2, MIB - 1000, 3000), Needle(3, MIB - 9000, 7000)]
+    assert one_needle_per_shard(needles, 2 * MIB, data_shards=10, block_bytes=MIB) == {0: 1, 1: 2}
+
+
+@pytest.mark.parametrize(
+    ("needle", "shards"),
+    [
+        (Needle(1, 0, 10), {0}),
+        (Needle(1, MIB - 40, 10), {0, 1}),  # what stands around it reaches over
+        (Needle(1, 9 * MIB, MIB), {9, 0}),
+        (Needle(1, 3 * MIB, 20 * MIB), set(range(10))),
+    ],
+)
+def test_shards_of_an_object_are_all_that_hold_a_byte_of_it(needle: Needle, shards: set[int]) -> None:
+    assert shards_of(needle, 100 * MIB, data_shards=10, block_bytes=MIB) == shards
+
+
+def test_object_at_the_seam_of_large_and_small_rows_is_on_both() -> None:
+    volume_bytes = 10 * GIB + 5 * MIB
+    seam = Needle(1, 10 * GIB - 100, 1000)
+    assert shards_of(seam, volume_bytes, data_shards=10, block_bytes=MIB) == {9, 0}
 
 
 def test_one_at_a_time_takes_the_data_shards_that_have_an_object_by_turns() -> None:

@@ -36,7 +36,7 @@ from teraferry.installer.adapters.cluster.seaweedfs_placement import (
     plan_volume_moves,
 )
 from teraferry.installer.adapters.cluster.seaweedfs_rpc import AdminLock, CallFailedError, call_leader
-from teraferry.installer.ports import ClusterObservation, NodeTransport
+from teraferry.installer.ports import ClusterObservation, NodeTransport, StripeGroup
 
 LOCK_WAIT_SECONDS: Final = 60.0
 """A dead holder's lease lapses after 10 s; somebody's short maintenance job may end within this."""
@@ -76,10 +76,14 @@ class SeaweedfsCluster:
         self._drained: list[str] = []  # by this process, oldest first
         self._swept = False
         self._settled_at = monotonic_seconds() + maps.SETTLE_SECONDS  # shards may have moved just before us
+        self._left: Sequence[StripeGroup] | None = None  # where shards were when we last had to do with them
 
     def observe(self) -> ClusterObservation:
         """Return what VolumeList says; see ``installer.ports.Cluster``."""
-        return self._placement().observation
+        seen = self._placement().observation
+        if self._left is None:
+            self._left = seen.stripe_groups
+        return seen
 
     def drain(self, node: str) -> None:
         """Put everything on ``node`` on line elsewhere, then take it off line there. Idempotent.
@@ -134,6 +138,7 @@ class SeaweedfsCluster:
         self._drained = [*(name for name in self._drained if name != node), node]
         self._move_shards(node, lock)
         self._move_volumes(node, lock)
+        self._left = self._placement().observation.stripe_groups
 
     def _bring_home(self, home: str, lock: AdminLock) -> None:
         """Keep one of each shard, and delete what a process before this one left off line; see ``plan_sweep``."""
@@ -147,6 +152,7 @@ class SeaweedfsCluster:
             moving.drop_shards(placement, move)
             self._settled_at = monotonic_seconds() + maps.SETTLE_SECONDS
         self._wait_for("one of each shard", lambda now: not plan_drops(now, home=home))
+        self._left = self._placement().observation.stripe_groups
 
     def _move_volumes(self, node: str, lock: AdminLock) -> None:
         """Move the normal volumes off ``node``.
@@ -194,6 +200,9 @@ class SeaweedfsCluster:
         placement = self._placement()
         if not placement.shards_on(node):
             return
+        if placement.observation.stripe_groups != self._left:
+            # Somebody else moved them meanwhile, by hand or with a balance of their own.
+            self._settled_at = monotonic_seconds() + maps.SETTLE_SECONDS
         for move in plan_copies(placement, node):
             lock.require_held()
             moving.copy_shards(placement, move)

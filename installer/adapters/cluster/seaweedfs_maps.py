@@ -56,6 +56,10 @@ ENTRY_BYTES: Final = (17, 16)
 """One index entry with a 5-byte offset (builds for large disks, PyPI's) or a 4-byte one."""
 
 
+NEEDLE_OVERHEAD_BYTES: Final = 16 + 4 + 8 + 7
+"""Around an object's bytes: header, checksum, time, and at most so much padding."""
+
+
 @dataclass(frozen=True, slots=True)
 class Needle:
     """One object in a volume."""
@@ -98,16 +102,38 @@ def shard_of(offset_bytes: int, volume_bytes: int, *, data_shards: int, block_by
     return (offset_bytes - large_rows * large_row) // block_bytes % data_shards
 
 
+def shards_of(needle: Needle, volume_bytes: int, *, data_shards: int, block_bytes: int) -> frozenset[int]:
+    """Return every data shard that holds a byte of an object."""
+    large_rows_bytes = (
+        (volume_bytes + data_shards * block_bytes)
+        // (LARGE_BLOCK_BYTES * data_shards)
+        * LARGE_BLOCK_BYTES
+        * data_shards
+    )
+    at, end = needle.offset_bytes, needle.offset_bytes + needle.size_bytes + NEEDLE_OVERHEAD_BYTES
+    found: set[int] = set()
+    while at < end and len(found) < data_shards:
+        found.add(shard_of(at, volume_bytes, data_shards=data_shards, block_bytes=block_bytes))
+        start, block = (0, LARGE_BLOCK_BYTES) if at < large_rows_bytes else (large_rows_bytes, block_bytes)
+        at = start + ((at - start) // block + 1) * block
+    return frozenset(found)
+
+
 def one_needle_per_shard(
     needles: Iterable[Needle], volume_bytes: int, *, data_shards: int, block_bytes: int
 ) -> dict[int, int]:
-    """Return data shard -> id of the smallest object that begins on it; shards without any are left out."""
-    chosen: dict[int, Needle] = {}
+    """Return data shard -> id of an object with a byte on it; shards without any are left out.
+
+    The smallest one that lies there whole, else the smallest that reaches into it: a shard may hold nothing but the
+    end of an object that begins on the shard before.
+    """
+    chosen: dict[int, tuple[bool, int, int]] = {}  # shard -> reaches over, length, id
     for needle in needles:
-        shard = shard_of(needle.offset_bytes, volume_bytes, data_shards=data_shards, block_bytes=block_bytes)
-        if shard not in chosen or needle.size_bytes < chosen[shard].size_bytes:
-            chosen[shard] = needle
-    return {shard: needle.id for shard, needle in sorted(chosen.items())}
+        touched = shards_of(needle, volume_bytes, data_shards=data_shards, block_bytes=block_bytes)
+        candidate = (len(touched) > 1, needle.size_bytes, needle.id)
+        for shard in touched:
+            chosen[shard] = min(chosen.get(shard, candidate), candidate)
+    return {shard: number for shard, (_, _, number) in sorted(chosen.items())}
 
 
 def one_at_a_time(

@@ -29,7 +29,7 @@ from teraferry.installer.adapters.cluster.seaweedfs_rpc import (
 READS_AT_ONCE: Final = 8
 
 Objects = Mapping[int, Mapping[int, int]]
-"""Volume -> data shard -> an object that begins there."""
+"""Volume -> data shard -> an object with bytes there."""
 
 
 def objects_of(placement: Placement, node: str) -> Objects:
