@@ -155,7 +155,10 @@ class GatewayLab:
         self.gateway.sh(
             "sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0"
         )
-        self.lab.node("client").run("ip", "route", "add", VIRTUAL, "via", GATEWAY)
+        # Past the switch by the gateway as well, as the answers come: an answer to a question that it did not see it
+        # takes for one to the client that had the same source port a moment ago, and sends it astray.
+        for address in (VIRTUAL, BLUE, GREEN):
+            self.lab.node("client").run("ip", "route", "add", address, "via", GATEWAY)
         for side in ("blue", "green"):
             self.lab.node(side).run("ip", "route", "add", CLIENT, "via", GATEWAY)
             self._start(side, ["server", side, "8000"])
