@@ -95,28 +95,27 @@ def _needle(entry: bytes) -> Needle:
 
 def shard_of(offset_bytes: int, volume_bytes: int, *, data_shards: int, block_bytes: int) -> int:
     """Return the data shard that holds the byte at ``offset_bytes`` of a volume."""
-    large_row = LARGE_BLOCK_BYTES * data_shards
-    large_rows = (volume_bytes + data_shards * block_bytes) // large_row
-    if offset_bytes < large_rows * large_row:
-        return offset_bytes // LARGE_BLOCK_BYTES % data_shards
-    return (offset_bytes - large_rows * large_row) // block_bytes % data_shards
+    start, block = _row_of(offset_bytes, volume_bytes, data_shards=data_shards, block_bytes=block_bytes)
+    return (offset_bytes - start) // block % data_shards
 
 
 def shards_of(needle: Needle, volume_bytes: int, *, data_shards: int, block_bytes: int) -> frozenset[int]:
     """Return every data shard that holds a byte of an object."""
-    large_rows_bytes = (
-        (volume_bytes + data_shards * block_bytes)
-        // (LARGE_BLOCK_BYTES * data_shards)
-        * LARGE_BLOCK_BYTES
-        * data_shards
-    )
     at, end = needle.offset_bytes, needle.offset_bytes + needle.size_bytes + NEEDLE_OVERHEAD_BYTES
     found: set[int] = set()
     while at < end and len(found) < data_shards:
-        found.add(shard_of(at, volume_bytes, data_shards=data_shards, block_bytes=block_bytes))
-        start, block = (0, LARGE_BLOCK_BYTES) if at < large_rows_bytes else (large_rows_bytes, block_bytes)
-        at = start + ((at - start) // block + 1) * block
+        start, block = _row_of(at, volume_bytes, data_shards=data_shards, block_bytes=block_bytes)
+        number = (at - start) // block
+        found.add(number % data_shards)
+        at = start + (number + 1) * block
     return frozenset(found)
+
+
+def _row_of(offset_bytes: int, volume_bytes: int, *, data_shards: int, block_bytes: int) -> tuple[int, int]:
+    """Return where the rows begin that hold the byte at ``offset_bytes``, and how long their blocks are."""
+    large_row = LARGE_BLOCK_BYTES * data_shards
+    large_rows_bytes = (volume_bytes + data_shards * block_bytes) // large_row * large_row
+    return (0, LARGE_BLOCK_BYTES) if offset_bytes < large_rows_bytes else (large_rows_bytes, block_bytes)
 
 
 def one_needle_per_shard(

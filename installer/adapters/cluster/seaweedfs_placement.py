@@ -256,10 +256,10 @@ def plan_sweep(placement: Placement, *, home: str) -> list[Move]:
 
 
 def _by_kind(kinds: Mapping[int, VolumeKind], full: set[int]) -> dict[VolumeKind, frozenset[int]]:
-    return {
-        kind: frozenset(number for number, of in kinds.items() if of == kind and number not in full)
-        for kind in kinds.values()
-    }
+    found: dict[VolumeKind, set[int]] = {}
+    for number, kind in kinds.items():
+        found.setdefault(kind, set()).update({number} - full)
+    return {kind: frozenset(numbers) for kind, numbers in found.items()}
 
 
 def _kind(volume: pb.VolumeInformationMessage) -> VolumeKind:
