@@ -18,7 +18,6 @@ or started again.
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -40,6 +39,7 @@ from teraferry.installer.adapters.traffic.sides import (
     cannot_tell,
     failed,
     lapsed,
+    require_plain_path,
     require_side,
     whole_seconds,
 )
@@ -57,8 +57,7 @@ class HaproxyFiles:
     def __post_init__(self) -> None:
         for path in (self.socket, self.map):
             # A blank or a semicolon would end a word, or a command, of the runtime API.
-            if not re.fullmatch(r"(/[\w.-]+)+", path, re.ASCII):
-                raise ValueError(f"path {path}: expected an absolute one of letters, digits, '.', '_' and '-'")
+            require_plain_path(path)
 
 
 class HaproxySwitch:

@@ -17,7 +17,6 @@ The kernel of one gateway knows the established connections. It is the node's ow
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -51,6 +50,7 @@ from teraferry.installer.adapters.traffic.sides import (
     cannot_tell,
     failed,
     lapsed,
+    require_plain_path,
     require_side,
     whole_seconds,
 )
@@ -86,8 +86,7 @@ class SwitchFiles:
     def __post_init__(self) -> None:
         for path in (self.rules, self.units):
             # Both are written into a unit file, where blanks and % mean something.
-            if not re.fullmatch(r"(/[\w.-]+)+", path, re.ASCII):
-                raise ValueError(f"path {path}: expected an absolute one of letters, digits, '.', '_' and '-'")
+            require_plain_path(path)
 
 
 class NftablesSwitch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final, Literal
@@ -60,6 +61,16 @@ def require_side(cluster: str) -> Side:
         if cluster == side:
             return side
     raise ValueError(f"cluster {cluster}: expected blue or green")
+
+
+def require_plain_path(path: str) -> None:
+    """Hold a path on a node to what needs no quoting where the switch writes it.
+
+    Raises:
+        ValueError: It is not absolute, or holds anything but letters, digits, '.', '_' and '-' between slashes.
+    """
+    if not re.fullmatch(r"(/[\w.-]+)+", path, re.ASCII):
+        raise ValueError(f"path {path}: expected an absolute one of letters, digits, '.', '_' and '-'")
 
 
 def whole_seconds(seconds: float) -> int:
