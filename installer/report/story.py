@@ -120,8 +120,11 @@ class Story:
 
 def story_of(entries: Sequence[Entry]) -> Story:
     """Return the story of a journal whose chain was verified."""
-    began = [entry.run for entry in entries if entry.event == STARTED]
-    runs = tuple(_run_story([entry for entry in entries if entry.run == run]) for run in dict.fromkeys(began))
+    began: dict[str, list[Entry]] = {entry.run: [] for entry in entries if entry.event == STARTED}
+    between: list[Entry] = []
+    for entry in entries:
+        began.get(entry.run, between).append(entry)
+    runs = tuple(map(_run_story, began.values()))
     pending = blue_green.pending_of(entries)
     return Story(
         status=status_of(entries),
@@ -132,7 +135,7 @@ def story_of(entries: Sequence[Entry]) -> Story:
         first=_moment(entries[0]) if entries else "",
         last=_moment(entries[-1]) if entries else "",
         runs=runs[::-1],
-        between=tuple(_line(entry) for entry in entries if entry.run not in began),
+        between=tuple(map(_line, between)),
     )
 
 

@@ -184,15 +184,7 @@ def _targets(manifest: Manifest, site: Site, cluster: str) -> list[Target]:
 
 def _bring_up_steps(targets: list[Target], standby: str, *, has_keys: bool) -> list[Step]:
     steps = [Step(SET_UP, SET_UP, standby, "see that the traffic switch is set up; nothing is moved")]
-    steps += [
-        Step(
-            f"{STAGE} {target.node} {target.file}",
-            STAGE,
-            target.node,
-            target.stage_text,
-        )
-        for target in targets
-    ]
+    steps += [Step(target.stage_id, STAGE, target.node, target.stage_text) for target in targets]
     for node in dict.fromkeys(target.node for target in targets):
         text = f"restart {node} on the new version; it must run the signed digest ({standby} serves nobody)"
         steps.append(Step(f"{BRING_UP} {node}", BRING_UP, node, text))

@@ -70,7 +70,7 @@ class BlueGreenSteps:
 
     def actions(self) -> list[Action]:
         """Return one action for each step of the plan, in order."""
-        staged = {f"{STAGE} {target.node} {target.file}": target for target in self._plan.targets}
+        staged = {target.stage_id: target for target in self._plan.targets}
         build: Mapping[str, Callable[[Step], Action]] = {
             planning.SET_UP: self._set_up,
             BRING_UP: self._bring_up,

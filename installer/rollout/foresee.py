@@ -87,7 +87,7 @@ def foresee(
         "gates": {
             "version": _gate(lambda: require_upgrade_allowed(bundle.manifest.release, installed), "allowed"),
             "registry": _gate(registry.require_ready, "ready"),
-            "nodes": _seen(preflight.require_ready),
+            "nodes": _told(preflight.require_ready, otherwise="refused"),
             **{name: _told(look) for name, look in outlook.gates.items()},
             **({"compliance": _gate(compliance.require_open, "open")} if compliance.probes else {}),
             **({"keys": keys_seen} if keys else {}),
@@ -146,18 +146,11 @@ def told_health(health: HealthProbe, cluster: str) -> str:
     return f"{cluster} answers with status {answer.status} in {answer.milliseconds:.0f} ms"
 
 
-def _told(look: Callable[[], str]) -> str:
+def _told(look: Callable[[], str], *, otherwise: str = "cannot tell") -> str:
     try:
         return look()
     except RefusedError as refused:
-        return f"cannot tell: {refused.message}"
-
-
-def _seen(require: Callable[[], str]) -> str:
-    try:
-        return require()
-    except RefusedError as refused:
-        return f"refused: {refused.message}"
+        return f"{otherwise}: {refused.message}"
 
 
 def _gate(require: Callable[[], None], passed: str) -> str:

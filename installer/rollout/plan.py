@@ -49,6 +49,11 @@ class Target:
     image_ids: frozenset[Digest] = frozenset()  # of an image: every name that its content may have on a node
 
     @property
+    def stage_id(self) -> str:
+        """The id of the step that brings it there."""
+        return f"{STAGE} {self.node} {self.file}"
+
+    @property
     def stage_text(self) -> str:
         """How it comes to its node, for people."""
         if self.image_ids:
@@ -145,7 +150,7 @@ def plan_targets(
     """
     steps = [
         Step(
-            f"{prefix}{STAGE} {target.node} {target.file}",
+            f"{prefix}{target.stage_id}",
             STAGE,
             target.node,
             target.stage_text,

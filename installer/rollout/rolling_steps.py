@@ -37,7 +37,7 @@ class RollingSteps:
 
     def actions(self, plan: Plan, *, prefix: str = "") -> list[Action]:
         """Return one action for each step of ``plan``, in order."""
-        targets = {f"{prefix}{planning.STAGE} {t.node} {t.file}": t for t in plan.targets}
+        targets = {f"{prefix}{t.stage_id}": t for t in plan.targets}
         return [
             self._stage(step, targets[step.id]) if step.action == planning.STAGE else self._of_node(step, plan, prefix)
             for step in plan.steps

@@ -53,7 +53,7 @@ def stage_action(
 
 def lengths_bytes_of(plan: Plan) -> dict[str, int]:
     """Return step id -> length of the file that the step brings."""
-    return {f"{STAGE} {target.node} {target.file}": target.length_bytes for target in plan.targets}
+    return {target.stage_id: target.length_bytes for target in plan.targets}
 
 
 def stage_together(
