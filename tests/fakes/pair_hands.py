@@ -10,7 +10,7 @@ from teraferry.bundles.errors import RefusedError
 from teraferry.installer.blue_green_ports import HealthAnswer, ReplicationObservation, TrafficObservation
 from teraferry.installer.rollout.conditions import CannotAnswerError
 from tests.fakes.pair_world import CHECKS, PairWorld, cluster_of
-from tests.fakes.rollout_site import Hands, Life, refused
+from tests.fakes.rollout_site import Hands, Life, ProgramHands, refused
 
 
 class PairHands(Hands[PairWorld]):
@@ -180,17 +180,11 @@ class PairSmoke(PairHands):
         return json.dumps({"status": self.world.smoke}).encode()
 
 
-class PairWorkload(PairHands):
+class PairWorkload(ProgramHands[PairWorld], PairHands):
     """``Workload`` of one node; to restart one that serves is what a blue-green rollout never does."""
 
     def __init__(self, world: PairWorld, life: Life, node: str) -> None:
-        super().__init__(world, life)
-        self._node = node
-        self._program = world.programs[node]
-
-    def staged(self, digest: Digest) -> bool:
-        self.reach(f"staged {self._node}")
-        return digest in self._program.files
+        super().__init__(world, life, node, world.programs[node])
 
     def stage(self, pieces: Iterable[Buffer], digest: Digest, *, mode: int) -> None:
         self.reach(f"stage {self._node}: before")
@@ -198,21 +192,6 @@ class PairWorkload(PairHands):
             raise refused("upload-damaged", f"program of {self._node}")
         self._program.files.add(digest)
         self.reach(f"stage {self._node}: after")
-
-    def selected(self) -> Digest | None:
-        self.reach(f"selected {self._node}")
-        return self._program.selected
-
-    def select(self, digest: Digest) -> None:
-        self.reach(f"select {self._node}: before")
-        if digest not in self._program.files:
-            raise refused("not-staged", f"program of {self._node}")
-        self._program.selected = digest
-        self.reach(f"select {self._node}: after")
-
-    def running(self) -> frozenset[Digest]:
-        self.reach(f"running {self._node}")
-        return frozenset({self._program.running} if self._program.running else ())
 
     def stop(self) -> None:
         self.reach(f"stop {self._node}: before")

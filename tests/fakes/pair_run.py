@@ -25,7 +25,6 @@ from teraferry.installer.rollout.execute import DONE, ENDED, INTENT, UNDONE
 from teraferry.installer.rollout.key_gate import KeyGate
 from teraferry.installer.rollout.plan import Plan
 from teraferry.installer.rollout.smoke import SmokeGate, SmokeTest, plan_smoke
-from teraferry.installer.rollout.stopping import StoppedByOperatorError
 from teraferry.installer.site.load import parse_site
 from teraferry.installer.site.model import Site
 from teraferry.keys.continuity.recovery import Recovery
@@ -46,8 +45,9 @@ from tests.fakes.pair_hands import (
 from tests.fakes.pair_world import CHECKS, HOLD_SECONDS, NODES, PairWorld
 from tests.fakes.rollout_records import SiteJournal, SiteRegistry
 from tests.fakes.rollout_run import NOW, Kit
-from tests.fakes.rollout_site import Killed, Life
+from tests.fakes.rollout_site import Life
 from tests.fakes.site_toml import PAIR_KEY, pair_site
+from tests.fakes.typed import Typed, stopped_after
 
 PATH = "/opt/seaweedfs/bin/weed"
 KEY = "Company_Key"
@@ -59,7 +59,7 @@ def parsed_site(writers: str, *, has_key: bool) -> Site:
     return parse_site(text.encode(), name="site.toml")
 
 
-class PairSite:
+class PairSite(Typed):
     """A pair and a journal, on which commands are typed again and again. ``between_seconds`` pass between two.
 
     Args:
@@ -88,13 +88,8 @@ class PairSite:
         kit, life = kit or self.kit, life or Life()
         self.world.sleep(self.between_seconds)
         self.world.looked_open = False
-
-        def require_not_stopped() -> None:
-            if stop_after is not None and len(life.touches) >= stop_after:
-                raise StoppedByOperatorError(changed=True)
-
         plan = self.plan(kit)
-        return install(kit.bundle, plan, self._install_parts(kit, life, plan, require_not_stopped))
+        return install(kit.bundle, plan, self._install_parts(kit, life, plan, stopped_after(life, stop_after)))
 
     def rollback(self, life: Life | None = None) -> Mapping[str, Fact]:
         """Type ``rollback`` once, as a new process."""
@@ -113,23 +108,6 @@ class PairSite:
                 confirm=lambda _: life.touch("confirm"),
             )
         )
-
-    def killed(self, kill_at: int) -> Life:
-        """Type ``install`` and kill it; a process that was quicker than its killer is fine, too."""
-        life = Life(kill_at)
-        try:
-            self.install(life)
-        except Killed:
-            assert life.dead
-        return life
-
-    def killed_at(self, what: str, *, times: int = 1) -> None:
-        """Type ``install`` and kill it when it touches ``what`` for the first time, or the second ..."""
-        try:
-            self.install(Life(at=(what, times)))
-        except Killed:
-            return
-        raise AssertionError(f"it never came to {what}")
 
     def written(self) -> bytes:
         return bytes(self._content)

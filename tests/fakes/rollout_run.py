@@ -28,7 +28,6 @@ from teraferry.installer.rollout.plan import Plan, Target, plan_targets
 from teraferry.installer.rollout.rolling_parts import Patience, RollingParts
 from teraferry.installer.rollout.rolling_tier import RollingRollout
 from teraferry.installer.rollout.smoke import SmokeGate, SmokeTest
-from teraferry.installer.rollout.stopping import StoppedByOperatorError
 from teraferry.installer.verify import VerifiedBundle
 from teraferry.keys.continuity.recovery import Recovery
 from teraferry.keys.continuity.watch import KeyWatch, WatchedKey
@@ -42,7 +41,6 @@ from tests.fakes.rollout_site import (
     FILER,
     VOLUME_NODES,
     Hands,
-    Killed,
     Life,
     SiteCluster,
     SiteLock,
@@ -52,6 +50,7 @@ from tests.fakes.rollout_site import (
     address_of,
 )
 from tests.fakes.small_bundle import signed_facts, sources_of
+from tests.fakes.typed import Typed, stopped_after
 
 PATH = "/opt/seaweedfs/bin/weed"
 NODES = (*VOLUME_NODES, FILER)
@@ -94,7 +93,7 @@ KEYS = {"Company_Key": "vol-2", "Audit_Key": FILER}
 """Key that must survive -> its node, on a site with keys."""
 
 
-class Site:
+class Site(Typed):
     """A world and a journal, on which installs are typed again and again.
 
     Args:
@@ -150,29 +149,7 @@ class Site:
         """Type ``install`` once, as a new process; somebody asks for a stop after so many touches of the site."""
         kit, life = kit or self.kit, life or Life()
         plan = self.plan(kit)
-
-        def require_not_stopped() -> None:
-            if stop_after is not None and len(life.touches) >= stop_after:
-                raise StoppedByOperatorError(changed=True)
-
-        return install(kit.bundle, plan, self._parts(kit, plan, life, require_not_stopped))
-
-    def killed(self, kill_at: int) -> Life:
-        """Type ``install`` and kill it; a process that was quicker than its killer is fine, too."""
-        life = Life(kill_at)
-        try:
-            self.install(life)
-        except Killed:
-            assert life.dead
-        return life
-
-    def killed_at(self, what: str, *, times: int = 1) -> None:
-        """Type ``install`` and kill it when it touches ``what`` for the first time, or the second ..."""
-        try:
-            self.install(Life(at=(what, times)))
-        except Killed:
-            return
-        raise AssertionError(f"it never came to {what}")
+        return install(kit.bundle, plan, self._parts(kit, plan, life, stopped_after(life, stop_after)))
 
     def written(self) -> bytes:
         """Return the journal's bytes; none when there is no journal."""

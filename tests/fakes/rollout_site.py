@@ -300,28 +300,17 @@ class SiteCluster(Hands[World]):
             self.reach(f"drain {node}: moved volume {move.volume}")
 
 
-class SiteWorkload(Hands[World]):
-    """``Workload`` of one node."""
+class ProgramHands(Hands[Its]):
+    """The part of ``Workload`` that only looks at one node's program and what is selected there."""
 
-    def __init__(self, world: World, life: Life, node: str) -> None:
+    def __init__(self, world: Its, life: Life, node: str, program: Program) -> None:
         super().__init__(world, life)
         self._node = node
-        self._program = world.programs[node]
+        self._program = program
 
     def staged(self, digest: Digest) -> bool:
         self.reach(f"staged {self._node}")
         return digest in self._program.files
-
-    def stage(self, pieces: Iterable[Buffer], digest: Digest, *, mode: int) -> None:
-        self.reach(f"stage {self._node}: before")
-        content = b""
-        for piece in pieces:
-            content += bytes(piece)
-            self.reach(f"stage {self._node}: {len(content)} bytes")
-        if digest_of(content) != digest:
-            raise refused("upload-damaged", f"program of {self._node}")
-        self._program.files.add(digest)
-        self.reach(f"stage {self._node}: after")
 
     def selected(self) -> Digest | None:
         self.reach(f"selected {self._node}")
@@ -337,6 +326,24 @@ class SiteWorkload(Hands[World]):
     def running(self) -> frozenset[Digest]:
         self.reach(f"running {self._node}")
         return frozenset({self._program.running} if self._program.running else ())
+
+
+class SiteWorkload(ProgramHands[World]):
+    """``Workload`` of one node."""
+
+    def __init__(self, world: World, life: Life, node: str) -> None:
+        super().__init__(world, life, node, world.programs[node])
+
+    def stage(self, pieces: Iterable[Buffer], digest: Digest, *, mode: int) -> None:
+        self.reach(f"stage {self._node}: before")
+        content = b""
+        for piece in pieces:
+            content += bytes(piece)
+            self.reach(f"stage {self._node}: {len(content)} bytes")
+        if digest_of(content) != digest:
+            raise refused("upload-damaged", f"program of {self._node}")
+        self._program.files.add(digest)
+        self.reach(f"stage {self._node}: after")
 
     def stop(self) -> None:
         self.reach(f"stop {self._node}: before")
