@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.lab.gateway import GatewayLab
 from tests.lab.nodes import wait_until
 from tests.lab.pair_site import DEAD_MAN_SECONDS, PairLab
+from tests.lab.switch_clients import SwitchClients
 
 pytestmark = pytest.mark.real
 
@@ -26,11 +24,6 @@ def pair(gateway_lab: GatewayLab, tmp_path_factory: pytest.TempPathFactory) -> I
         yield lab.open()
     finally:
         lab.close()
-
-
-def told(report: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(report.read_text())
-    return content
 
 
 def test_release_is_cut_over_rolled_back_and_gone_on_with_and_no_client_notices(pair: PairLab, tmp_path: Path) -> None:
@@ -47,9 +40,8 @@ def test_release_is_cut_over_rolled_back_and_gone_on_with_and_no_client_notices(
     assert done.status == 0, (done.result, done.stderr)
     assert pair.gateway.answers() == "green"
     assert pair.services["green"].running_digest() == digest
-    report = tmp_path / "clients.json"
-    clients = pair.gateway.start_clients(report, count=OPEN, new_per_second=NEW_PER_SECOND)
-    wait_until("the open connections", lambda: report.exists() and told(report)["open"] == {"green": OPEN})
+    clients = SwitchClients(pair.gateway, tmp_path / "clients.json", new_per_second=NEW_PER_SECOND)
+    clients.start(OPEN, on="green")
 
     # The next one goes to blue, which is well when it is tried and no more once it has the traffic.
     failed = pair.install(
@@ -75,11 +67,9 @@ def test_release_is_cut_over_rolled_back_and_gone_on_with_and_no_client_notices(
     assert (back.status, back.result["did"], back.result["version"]) == (0, "cut-back", "1.0.0"), back.stderr
     assert pair.gateway.answers() == "green"
 
-    clients.send_signal(signal.SIGTERM)
-    clients.wait()
-    last = told(report)
-    assert (last["errors"], last["open"], last["ended"]) == ([], {"green": OPEN}, True)
-    assert {name for _, _, name in last["new"]} == {"blue", "green"}
+    noticed = clients.end()
+    assert (noticed.errors, noticed.failed, noticed.open) == ([], [], {"green": OPEN})
+    assert {name for _, _, name in noticed.new} == {"blue", "green"}
     assert pair.type("journal", "verify").status == 0
     healthy = pair.type("doctor")
     assert healthy.status == 0, healthy.stderr

@@ -31,6 +31,7 @@ CLIENT, GATEWAY, BLUE, GREEN = "10.78.0.2", "10.78.0.3", "10.78.0.11", "10.78.0.
 VIRTUAL = "10.78.9.1"
 PORTS = (80, 443)
 ANSWER_SECONDS = 20.0
+SERVER_PID = "/run/traffic.pid"
 FILES = SwitchFiles(rules="/srv/etc/traffic.nft", units="/srv/etc/units")
 
 
@@ -122,15 +123,16 @@ class GatewayLab:
 
             yield ask
 
-    def reboot(self) -> None:
+    def reboot(self, files: SwitchFiles = FILES) -> None:
         """The kernel forgets every rule; then what is enabled runs, as its unit says."""
+        commands = self.enabled_commands(files)
         self.gateway.run("nft", "flush", "ruleset")
-        for command in self.enabled_commands():
+        for command in commands:
             self.gateway.run(*command)
 
-    def enabled_commands(self) -> list[list[str]]:
+    def enabled_commands(self, files: SwitchFiles = FILES) -> list[list[str]]:
         """Return what the gateway's boot runs, as the enabled unit says."""
-        enabled = self.gateway.sh(f"cat {FILES.units}/sysinit.target.wants/{UNIT}")
+        enabled = self.gateway.sh(f"cat {files.units}/sysinit.target.wants/{UNIT}")
         return [shlex.split(line) for line in re.findall(r"^ExecStart=(.*)$", enabled, re.MULTILINE)]
 
     def wipe(self) -> None:
@@ -141,6 +143,24 @@ class GatewayLab:
         """Start clients of the virtual address; see ``tests.lab.switch_traffic``."""
         load = ["--open", str(count), "--new-per-second", str(new_per_second), "--report", str(report)]
         return self._start("client", ["clients", VIRTUAL, str(PORTS[0]), *load])
+
+    def freeze(self, side: str) -> None:
+        """Stop the server of a side: the kernel still takes connections for it, and nobody answers."""
+        self.lab.node(side).sh(f"kill -STOP $(cat {SERVER_PID})")
+
+    def thaw(self, side: str) -> None:
+        """Let it go on."""
+        self.lab.node(side).sh(f"kill -CONT $(cat {SERVER_PID})")
+
+    def kill(self, side: str) -> None:
+        """End the server of a side at once, and every connection with it."""
+        self.lab.node(side).sh(f"kill -KILL $(cat {SERVER_PID})")
+
+    def serve(self, side: str) -> None:
+        """Start the server of a side."""
+        self._start(side, ["server", side, "8000"], before=f"echo $$ >{SERVER_PID}; ")
+        address = {"blue": BLUE, "green": GREEN}[side]
+        wait_until(f"{side} to listen", lambda: self._listens(address), seconds=30)
 
     def close(self) -> None:
         """End everything."""
@@ -161,8 +181,7 @@ class GatewayLab:
             self.lab.node("client").run("ip", "route", "add", address, "via", GATEWAY)
         for side in ("blue", "green"):
             self.lab.node(side).run("ip", "route", "add", CLIENT, "via", GATEWAY)
-            self._start(side, ["server", side, "8000"])
-        wait_until("blue and green to listen", lambda: self._listens(BLUE) and self._listens(GREEN), seconds=30)
+            self.serve(side)
 
     def _listens(self, address: str) -> bool:
         def connect() -> bool:
@@ -172,10 +191,10 @@ class GatewayLab:
         # From the gateway: the servers' way back to it is direct.
         return self.gateway.call(connect)
 
-    def _start(self, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:
+    def _start(self, name: str, arguments: list[str], *, before: str = "") -> subprocess.Popen[bytes]:
         argv = ["env", "-C", str(REPOSITORY), sys.executable, "-m", "tests.lab.switch_traffic", *arguments]
         # The limit on open files is one for the servers' and the clients' many connections.
-        argv = ["sh", "-c", 'ulimit -n 20000; exec "$@"', "sh", *argv]
+        argv = ["sh", "-c", f'{before}ulimit -n 20000; exec "$@"', "sh", *argv]
         process = self.lab.node(name).start(argv, output=self.folder / f"{name}.log")
         self._processes.append(process)
         return process

@@ -99,7 +99,7 @@ def configuration() -> str:
     lines = [
         "global",
         f"    stats socket {HAPROXY_FILES.socket} mode 600 level admin expose-fd listeners",
-        "    maxconn 6000",
+        "    maxconn 8000",
         "defaults",
         "    mode tcp",
         "    timeout connect 5s",

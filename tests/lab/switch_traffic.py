@@ -18,6 +18,7 @@ import asyncio
 import json
 import signal
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -82,6 +83,8 @@ class Clients:
         self._report = report
         self._open: list[tuple[Connection, str]] = []
         self._new: list[tuple[float, float, str]] = []
+        self._failed: list[tuple[float, str]] = []
+        self._made: Counter[str] = Counter()
         self._asked = 0
         self._errors: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -146,9 +149,10 @@ class Clients:
             name = await connection.ask()
             await connection.close()
         except (OSError, TimeoutError) as error:
-            self._errors.append(f"new: {error!r}")
+            self._failed.append((started, repr(error)))
             return
         self._new.append((started, time.monotonic(), name))
+        self._made[name] += 1
 
     async def _keep_telling(self) -> None:
         while not self._stopped.is_set():
@@ -160,9 +164,10 @@ class Clients:
         content = {
             "open": {name: open_on.count(name) for name in sorted(set(open_on))},
             "asked": self._asked,
-            "made": len(self._new),
+            "made": self._made,
             "errors": self._errors,
             "new": self._new if last else [],
+            "failed": self._failed if last else [],
             "ended": last,
         }
         partial = self._report.with_name(self._report.name + ".part")
