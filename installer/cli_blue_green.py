@@ -25,12 +25,7 @@ if TYPE_CHECKING:
     from teraferry.installer.rollout.blue_green_parts import BlueGreenParts, Window
     from teraferry.installer.rollout.key_gate import KeyGate
     from teraferry.installer.rollout.plan import Plan
-    from teraferry.installer.site.model import MonitorTable, Site, TrafficTable
-
-CHECK_SHARE = 0.8
-"""Of the time from one check to the next, for its answer: a frozen standby is let go within two such times."""
-
-LONGEST_CHECK_SECONDS = 5.0
+    from teraferry.installer.site.model import Site, TrafficTable
 
 UNATTENDED_HOLD_SECONDS = 3600.0
 """What a switch without a dead-man is told; it takes no notice, but it is a length of time."""
@@ -90,15 +85,16 @@ def make_replicator(site: Site) -> tuple[Replicator, Promotion | None]:
 def make_health(site: Site) -> HealthProbe:
     """Return what asks the application of either cluster whether it is well."""
     from teraferry.installer.adapters.probes.health import HttpHealth
-    from teraferry.installer.rollout.blue_green_plan import require_tables
+    from teraferry.installer.rollout.blue_green_plan import require_monitor, require_tables
+    from teraferry.installer.rollout.stability import answer_seconds
 
     traffic, _ = require_tables(site)
-    monitor = _monitor(site)
+    monitor = require_monitor(site)
     ca = monitor.ca or site.registry.ca
     return HttpHealth(
         {"blue": monitor.url_of(traffic.blue), "green": monitor.url_of(traffic.green)},
         ca=None if ca is None else Path(ca),
-        timeout_seconds=min(LONGEST_CHECK_SECONDS, CHECK_SHARE * monitor.every_seconds),
+        timeout_seconds=answer_seconds(every_seconds=monitor.every_seconds, latency_p99_ms=monitor.latency_p99_ms),
     )
 
 
@@ -166,11 +162,11 @@ def make_rollback(
 def make_window(site: Site) -> Window:
     """Return how the standby is watched, as site.toml says."""
     from teraferry.installer.rollout.blue_green_parts import Window
-    from teraferry.installer.rollout.blue_green_plan import require_tables
+    from teraferry.installer.rollout.blue_green_plan import require_monitor, require_tables
     from teraferry.installer.site.blue_green_rules import hold_seconds
 
     traffic, replication = require_tables(site)
-    monitor = _monitor(site)
+    monitor = require_monitor(site)
     return Window(
         seconds=monitor.seconds,
         every_seconds=monitor.every_seconds,
@@ -184,12 +180,6 @@ def make_window(site: Site) -> Window:
 
 def _no_bytes(digest: Digest) -> Iterable[Buffer]:
     raise ValueError(f"rollback brings no file to a node, but was asked for {digest}")
-
-
-def _monitor(site: Site) -> MonitorTable:
-    if site.monitor is None:
-        raise ValueError("a site without [monitor] has no blue-green rollout")
-    return site.monitor
 
 
 def _transport_to(site: Site, name: str | None) -> NodeTransport:

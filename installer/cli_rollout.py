@@ -186,6 +186,7 @@ def _report_fields(report: InstallReport) -> dict[str, object]:
         "skipped_bytes": report.load.skipped_bytes,
         "journal_head": report.journal_head,
         "resumed": report.resumed,
+        **report.outcome,
     }
 
 

@@ -15,7 +15,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from teraferry.bundles.digest import Digest
-from teraferry.bundles.errors import RefusedError, RolledBackError
+from teraferry.bundles.errors import Fact, RefusedError, RolledBackError
 from teraferry.bundles.manifest import Release
 from teraferry.bundles.progress import Progress
 from teraferry.installer.images.load import LoadReport, load_images
@@ -59,6 +59,7 @@ class InstallReport:
     load: LoadReport
     journal_head: Digest
     resumed: bool
+    outcome: Mapping[str, Fact]  # of the tier, see ``Rollout.outcome``
 
 
 def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallReport:
@@ -112,7 +113,7 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
         parts.rollout.keys.require_kept(record, "at the end")  # 5
         parts.rollout.require_done(plan, begun_with)
         record.note(ENDED, outcome="done")
-    return InstallReport(plan.nodes, load, head_of(parts.journal.replay()), resumed)
+    return InstallReport(plan.nodes, load, _head_of(parts), resumed, parts.rollout.outcome(record.entries()))
 
 
 @contextmanager
@@ -148,6 +149,10 @@ def require_upgrade_allowed(release: Release, installed: str | None) -> None:
             hint="Install the release in between first, or ask the release engineer for a kit made for your version.",
             facts={"installed": installed, "upgrades_from": release.upgrades_from},
         )
+
+
+def _head_of(parts: InstallParts) -> Digest:
+    return head_of(parts.journal.replay())
 
 
 def _is_in_hand(parts: InstallParts, entries: Sequence[Entry], run: str) -> bool:

@@ -22,6 +22,7 @@ from teraferry.installer.rollout.blue_green_journal import (
     PendingRecovery,
     brought_to,
     committed_of,
+    outcome_of,
     pending_of,
 )
 from teraferry.installer.rollout.blue_green_parts import BlueGreenParts
@@ -141,7 +142,8 @@ def _cut_back(parts: RollbackParts, entries: Sequence[Entry], unfinished: OpenRu
         raise
     parts.switch.keys.require_kept(record, "at the end")
     record.note(ENDED, outcome="done")
-    return {"did": "cut-back", "standing": standby, "version": version}
+    told = outcome_of(record.entries())
+    return {"did": "cut-back", "standing": standby, "version": version, **told}
 
 
 def _locked(parts: RollbackParts, act: Callable[[], Mapping[str, Fact]]) -> Mapping[str, Fact]:

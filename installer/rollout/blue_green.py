@@ -11,7 +11,12 @@ from typing import Final, NoReturn
 
 from teraferry.bundles.errors import Fact, OperatorNeededError, RolledBackError, TeraFerryError
 from teraferry.installer.rollout import blue_green_plan as planning
-from teraferry.installer.rollout.blue_green_journal import failure_in_window, was_commit_begun, was_cut_over
+from teraferry.installer.rollout.blue_green_journal import (
+    failure_in_window,
+    outcome_of,
+    was_commit_begun,
+    was_cut_over,
+)
 from teraferry.installer.rollout.blue_green_nodes import STANDS_ELSEWHERE
 from teraferry.installer.rollout.blue_green_parts import BlueGreenParts
 from teraferry.installer.rollout.blue_green_steps import BlueGreenSteps
@@ -153,7 +158,8 @@ class _BlueGreen:
 
     def _rolled_back(self, reason: str, cause: TeraFerryError | None) -> RolledBackError:
         found = self._way_back.outcome()
-        facts: dict[str, Fact] = {**found.facts(), "reason": reason, "active": self._active}
+        told = outcome_of(self._record.entries())
+        facts: dict[str, Fact] = {**told, **found.facts(), "reason": reason, "active": self._active}
         hint = "`teraferry-installer journal show` has every step; type the same install again when the cause is gone."
         if found.is_pending:
             hint = (

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from teraferry.bundles.errors import Fact
 from teraferry.installer.ports import Entry
 from teraferry.installer.rollout.blue_green_plan import COMMIT, SWITCH, WINDOW_STEPS, other_cluster
-from teraferry.installer.rollout.execute import ENDED, FAILED, INTENT, ROLLBACK, STARTED
+from teraferry.installer.rollout.execute import DONE, ENDED, FAILED, INTENT, ROLLBACK, STARTED
 from teraferry.installer.rollout.runs import open_run_of
 
 LAPSED: Final = "hold-lapsed"
@@ -149,6 +150,16 @@ def failure_in_window(own: Sequence[Entry]) -> str | None:
         elif entry.event == FAILED and entry.step in WINDOW_STEPS and entry.step != COMMIT:
             found = str(entry.facts.get("message"))
     return found
+
+
+def outcome_of(own: Sequence[Entry]) -> dict[str, Fact]:
+    """Return what clients went through in a run: did a hold end by itself, and how many does the other side serve."""
+    told: dict[str, Fact] = {"hold_lapsed": any(entry.event == LAPSED for entry in own)}
+    for entry in own:
+        if entry.event == DONE and entry.step == COMMIT:
+            left: Any = entry.facts.get("still_served")
+            told["still_served"] = left
+    return told
 
 
 def conflict_marker_of(entries: Sequence[Entry]) -> str | None:

@@ -14,7 +14,8 @@ from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.manifest import Manifest
 from teraferry.installer.rollout.plan import BRING_UP, PROVE, SMOKE, STAGE, Plan, Step, Target, target_of
 from teraferry.installer.rollout.smoke import SmokeTest, plan_smoke
-from teraferry.installer.site.model import ReplicationTable, Site, TrafficTable
+from teraferry.installer.rollout.stability import answer_seconds
+from teraferry.installer.site.model import MonitorTable, ReplicationTable, Site, TrafficTable
 
 SET_UP: Final = "set_up_switch"
 REHEARSE: Final = "rehearse_check"
@@ -115,12 +116,19 @@ def require_tables(site: Site) -> tuple[TrafficTable, ReplicationTable]:
         RefusedError: ``plan-no-traffic``, 40.
     """
     if site.traffic is None or site.replication is None or site.monitor is None:
-        raise RefusedError(
-            "plan-no-traffic",
-            f"site {site.name}: no [traffic], [monitor] or [replication], expected all three in tier 2",
-            hint="Describe them in site.toml, then `teraferry-installer plan KIT`.",
-        )
+        raise _lacks_a_table(site)
     return site.traffic, site.replication
+
+
+def require_monitor(site: Site) -> MonitorTable:
+    """Return ``[monitor]`` of a tier 2 site.
+
+    Raises:
+        RefusedError: ``plan-no-traffic``, 40.
+    """
+    if site.monitor is None:
+        raise _lacks_a_table(site)
+    return site.monitor
 
 
 def guarantees_of(site: Site, *, standby: str) -> tuple[str, ...]:
@@ -144,8 +152,19 @@ def guarantees_of(site: Site, *, standby: str) -> tuple[str, ...]:
     return (
         f"established connections stay on {active} until they end; none is moved or cut",
         returns,
+        _noticed(site, active=active, standby=standby),
         *_writes(replication, active=active, standby=standby),
         f"{active} stays as it is, as the standby, after the commit",
+    )
+
+
+def _noticed(site: Site, *, active: str, standby: str) -> str:
+    monitor = require_monitor(site)
+    every = monitor.every_seconds
+    longest = every + answer_seconds(every_seconds=every, latency_p99_ms=monitor.latency_p99_ms)
+    return (
+        f"if {standby} fails, freezes or dies in the window, the next check finds it and new connections return to "
+        f"{active}: {longest:g} s later at most, and what one turn of the switch takes"
     )
 
 
@@ -168,6 +187,14 @@ def cutover_steps(
         Step(MONITOR, MONITOR, standby, f"watch {standby} for {window}; anything wrong: back to {active} at once"),
         *((promote,) if replication.writers == "one" else ()),
         Step(COMMIT, COMMIT, standby, f"make {standby} the standing side; {active} stays as the standby"),
+    )
+
+
+def _lacks_a_table(site: Site) -> RefusedError:
+    return RefusedError(
+        "plan-no-traffic",
+        f"site {site.name}: no [traffic], [monitor] or [replication], expected all three in tier 2",
+        hint="Describe them in site.toml, then `teraferry-installer plan KIT`.",
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from teraferry.bundles.errors import OperatorNeededError, RefusedError
+from teraferry.bundles.errors import Fact, OperatorNeededError, RefusedError
 from teraferry.installer.blue_green_ports import TrafficObservation
 from teraferry.installer.ports import Entry
 from teraferry.installer.rollout.blue_green import execute_blue_green_switch
@@ -14,6 +14,7 @@ from teraferry.installer.rollout.blue_green_journal import (
     BACKWARDS,
     conflict_marker_of,
     is_in_hand,
+    outcome_of,
     pending_of,
 )
 from teraferry.installer.rollout.blue_green_parts import BlueGreenParts
@@ -66,6 +67,10 @@ class BlueGreenRollout:
             raise ValueError(f"plan for {plan.standby}, but the run brings up {begun_with['standby']}")
         if plan.steps:
             execute_blue_green_switch(plan, self.parts, record)
+
+    def outcome(self, own: Sequence[Entry]) -> Mapping[str, Fact]:
+        """Return what clients went through."""
+        return outcome_of(own)
 
     def require_done(self, plan: Plan, begun_with: Mapping[str, Any]) -> None:
         """Compare every node of the new standing side with what was signed; the switch must say that it stands."""

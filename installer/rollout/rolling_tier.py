@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from teraferry.bundles.errors import OperatorNeededError, RefusedError
+from teraferry.bundles.errors import Fact, OperatorNeededError, RefusedError
 from teraferry.installer.ports import Entry
 from teraferry.installer.rollout.execute import INTENT, RunRecord
 from teraferry.installer.rollout.gates import Baseline, Health, baseline_of
@@ -49,6 +49,10 @@ class RollingRollout:
     def roll_out(self, plan: Plan, record: RunRecord, begun_with: Mapping[str, Any]) -> None:
         """Roll ``plan`` out; see ``execute_rolling_update``."""
         execute_rolling_update(plan, self.parts, record, baseline=_baseline(begun_with))
+
+    def outcome(self, own: Sequence[Entry]) -> Mapping[str, Fact]:  # noqa: ARG002
+        """Return nothing: what became of each node is in the plan and the journal."""
+        return {}
 
     def require_done(self, plan: Plan, begun_with: Mapping[str, Any]) -> None:
         """Compare every node with what was signed; the cluster must be at 100 %."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from teraferry.bundles.errors import Fact
 from teraferry.installer.ports import Entry
 from teraferry.installer.rollout.execute import RunRecord
 from teraferry.installer.rollout.key_gate import KeyGate
@@ -50,3 +51,6 @@ class Rollout(Protocol):
         Raises:
             OperatorNeededError: 60.
         """
+
+    def outcome(self, own: Sequence[Entry]) -> Mapping[str, Fact]:
+        """Return what this tier has to say of a run that ended well, as result fields, by the run's own entries."""

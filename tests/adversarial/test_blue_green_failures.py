@@ -207,9 +207,10 @@ def test_executor_killed_after_the_cutover_is_said_by_the_next_install(program: 
     assert site.world.switch.observe().active == "blue"
     assert status_of(site.entries()).state == "cut over, not committed"
 
-    site.install()
+    done = site.install()
 
     assert LAPSED in site.events()
+    assert done.outcome == {"hold_lapsed": True, "still_served": 0}
     # The journal tells of two cutovers, each with an intent of its own.
     assert site.events().count(f"intent {SWITCH}") == 2
     assert site.problems() == []

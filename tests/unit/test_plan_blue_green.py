@@ -89,3 +89,7 @@ def test_guarantees_say_what_a_dead_man_does_and_what_none_does() -> None:
 def test_guarantees_say_what_becomes_of_writes() -> None:
     assert "pending recovery, never as none unless that is proven" in guarantees(pair_site())
     assert "writes wait, and do not fail, for at most 5 s" in guarantees(pair_site(writers="one"))
+
+
+def test_plan_says_how_soon_a_standby_that_fell_silent_is_found() -> None:
+    assert "new connections return to blue: 1.8 s later at most" in guarantees(pair_site())

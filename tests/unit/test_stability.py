@@ -7,7 +7,7 @@ import pytest
 from teraferry.bundles.errors import RefusedError
 from teraferry.installer.blue_green_ports import HealthAnswer
 from teraferry.installer.rollout.conditions import MAX_ANSWER_BYTES
-from teraferry.installer.rollout.stability import Limits, Tally, count_answer
+from teraferry.installer.rollout.stability import Limits, Tally, answer_seconds, count_answer
 
 FIVE_MINUTES = Limits(300, 0.001, 500)
 WELL = HealthAnswer(200, 12.0, b'{"status": "ok"}')
@@ -74,3 +74,18 @@ def test_answer_without_end_is_no_answer() -> None:
 @pytest.mark.parametrize("content", [b"", b"fine", b"[1]", b'{"error_rate": 0.001, "latency_p99_ms": 500}'])
 def test_answer_that_says_nothing_worse_is_well(content: bytes) -> None:
     assert count(HealthAnswer(200, 1.0, content)).errors == 0
+
+
+@pytest.mark.parametrize(
+    ("every_seconds", "latency_p99_ms", "waited"),
+    [
+        pytest.param(5, 700, 1.4, id="twice the latency that 99 of 100 must keep"),
+        pytest.param(1, 500, 0.8, id="never as long as the pause to the next check"),
+        pytest.param(5, 20, 0.5, id="long enough for a packet to be sent again"),
+        pytest.param(60, 30_000, 5.0, id="never longer than this"),
+    ],
+)
+def test_check_waits_for_its_answer_as_long_as_the_latency_says(
+    every_seconds: float, latency_p99_ms: float, waited: float
+) -> None:
+    assert answer_seconds(every_seconds=every_seconds, latency_p99_ms=latency_p99_ms) == pytest.approx(waited)
