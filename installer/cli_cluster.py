@@ -1,4 +1,4 @@
-"""Wires the cluster that site.toml describes: SeaweedFS, or one that is asked in the site's own words."""
+"""Wires the cluster that site.toml describes: SeaweedFS, a Docker swarm, or one asked in the site's own words."""
 
 from __future__ import annotations
 
@@ -31,11 +31,27 @@ def make_cluster(site: Site, make_transport: Callable[[Node], NodeTransport]) ->
             f"site {site.name}: no [cluster] table, expected one in tier 1",
             hint="Describe the storage cluster in site.toml under [cluster].",
         )
+    if table.engine == "swarm":
+        return _make_swarm(site, table, make_transport)
     if table.engine != "seaweedfs":
         return _Asked(site, table).make()
     from teraferry.installer.adapters.cluster.seaweedfs import SeaweedfsCluster
 
     return SeaweedfsCluster(table.masters, make_transport(site.master_nodes[0]), table.weed)
+
+
+def _make_swarm(site: Site, table: ClusterTable, make_transport: Callable[[Node], NodeTransport]) -> Cluster:
+    from teraferry.installer.adapters.cluster.swarm import SwarmCluster
+
+    (manager,) = (node for node in site.nodes if node.name == table.manager)
+    return SwarmCluster(
+        make_transport(manager),
+        nodes=[node.address for node in site.nodes_of("volume")],
+        others=[node.address for node in site.nodes_of("filer")],
+        docker=table.docker,
+        moves=table.mode == "safe" and any(deploy.role == "volume" for deploy in site.deploys),
+        stalled_after_seconds=table.stalled_after_seconds,
+    )
 
 
 class _Asked:

@@ -28,6 +28,15 @@ def parse_address(text: str) -> tuple[str, int]:
     return _host(host, text), int(port)
 
 
+def host_of(address: str) -> str:
+    """Return the IP address in ``host:port``, as short as it can be written.
+
+    Raises:
+        ValueError: The host is a name: it is a name.
+    """
+    return ipaddress.ip_address(parse_address(address)[0]).compressed
+
+
 def parse_ssh(text: str) -> tuple[str, str, int]:
     """Return user, host and port of ``user@host`` or ``user@host:port``.
 

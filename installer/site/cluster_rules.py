@@ -7,17 +7,27 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
-from teraferry.installer.site.addresses import MAX_PORT, parse_address, parse_url, registry_endpoint
+import msgspec
+
+from teraferry.installer.site.addresses import MAX_PORT, host_of, parse_address, parse_url, registry_endpoint
 from teraferry.installer.site.asking import ClusterAct, ClusterQuestion
 from teraferry.installer.site.cluster_table import ClusterTable
 from teraferry.installer.site.model import GRPC_PORT_OFFSET, Site
 from teraferry.installer.site.paths import require_absolute, require_words
 from teraferry.installer.site.text import SiteText, Where
 
+_DEFAULTS: Final = {field.name: field.default for field in msgspec.structs.fields(ClusterTable)}
 _PLACEHOLDER: Final = re.compile(r"\{[A-Za-z_]*\}")
 _KNOWN_PLACEHOLDERS: Final = frozenset({"{name}", "{address}"})
 _PATH: Final = re.compile(r"/(?!/)[!-~]*\Z")
-_ASKED: Final = ("url", "ca", "health", "node_in", "drained", "drain", "leave", "rejoin")
+_READ_BY: Final = {
+    **dict.fromkeys(("url", "ca", "health", "node_in", "drained", "drain", "leave", "rejoin"), ("http", "command")),
+    "masters": ("seaweedfs",),
+    "weed": ("seaweedfs",),
+    "manager": ("swarm",),
+    "docker": ("swarm",),
+}
+"""Field -> the engines that read it; beside another it looks like a demand and is none."""
 
 
 def require_sound_cluster(site: Site, text: SiteText, *, tier: str | None) -> None:
@@ -36,16 +46,23 @@ def require_sound_cluster(site: Site, text: SiteText, *, tier: str | None) -> No
             reference="site-missing-field",
             hint=f'Add [cluster] with engine = "seaweedfs" and masters to {text.name}.',
         )
+    for field, engines in _READ_BY.items():
+        if cluster.engine not in engines and getattr(cluster, field) != _DEFAULTS[field]:
+            found = f"with engine {cluster.engine}, expected it with {' and '.join(engines)} only"
+            raise text.bad_value(("cluster", field), found)
     if cluster.engine == "seaweedfs":
         _require_seaweedfs(site, cluster, text)
+        return
+    # Health of no nodes, or by no question, would be 100 % for ever or never.
+    if not site.nodes_of("volume"):
+        raise text.bad_value(("cluster",), 'no [[node]] with role = "volume", expected the nodes of the cluster')
+    if cluster.engine == "swarm":
+        _require_swarm(site, cluster, text)
     else:
         _require_asked(site, cluster, text)
 
 
 def _require_seaweedfs(site: Site, cluster: ClusterTable, text: SiteText) -> None:
-    for field in _ASKED:
-        if getattr(cluster, field):
-            raise text.bad_value(("cluster", field), f"with engine seaweedfs, expected it with {_engines()} only")
     if not cluster.masters:
         raise text.bad_value(("cluster", "masters"), "no master, expected at least one host:port")
     for master in cluster.masters:
@@ -63,12 +80,30 @@ def _require_seaweedfs(site: Site, cluster: ClusterTable, text: SiteText) -> Non
         require_absolute(cluster.weed, text, ("cluster", "weed"))
 
 
+def _require_swarm(site: Site, cluster: ClusterTable, text: SiteText) -> None:
+    if cluster.manager is None:
+        raise text.bad_value(
+            ("cluster", "manager"),
+            "absent, expected it with engine swarm",
+            reference="site-missing-field",
+            hint="Write manager = NAME in [cluster]: the [[node]] whose Docker is a manager of the swarm.",
+        )
+    if cluster.manager not in {node.name for node in site.nodes}:
+        raise text.bad_value(("cluster", "manager"), f"{cluster.manager} is no node, expected the name of a [[node]]")
+    if cluster.docker != "docker":
+        require_absolute(cluster.docker, text, ("cluster", "docker"))
+    taken: dict[str, str] = {}
+    for number, node in enumerate(site.nodes):
+        if node.role not in ("volume", "filer"):
+            continue
+        # A swarm knows its members by their addresses.
+        host = text.checked(("node", number, "address"), partial(host_of, node.address))
+        if node.role == "volume" and taken.setdefault(host, node.name) != node.name:
+            found = f"{host} of {node.name} and of {taken[host]}, expected a machine of its own for each"
+            raise text.bad_value(("node", number, "address"), found)
+
+
 def _require_asked(site: Site, cluster: ClusterTable, text: SiteText) -> None:
-    if cluster.masters:
-        raise text.bad_value(("cluster", "masters"), f"with engine {cluster.engine}, expected it with seaweedfs only")
-    # Health of no nodes, or by no question, would be 100 % for ever or never.
-    if not site.nodes_of("volume"):
-        raise text.bad_value(("cluster",), 'no [[node]] with role = "volume", expected the nodes of the cluster')
     needed = ["health", "node_in", *(["drain", "drained"] if cluster.mode == "safe" else ["leave"])]
     for field in needed:
         if not getattr(cluster, field):
@@ -116,7 +151,3 @@ def _require_way(
         if not _PATH.match(way.http or "") and way.is_path:
             raise text.bad_value(where, f"{(way.http or '')[:80]!r}, expected a path that begins with one /, or a URL")
         text.checked(where, partial(parse_url, url))
-
-
-def _engines() -> str:
-    return "http and command"

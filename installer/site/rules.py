@@ -1,10 +1,9 @@
-"""What must hold between the fields of a site file, and what of it is not delivered yet. Pure."""
+"""What must hold between the fields of a site file. Pure."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from teraferry.bundles.errors import UsageError
 from teraferry.installer.site.addresses import (
     is_loopback,
     parse_address,
@@ -34,7 +33,6 @@ def require_sound(site: Site, text: SiteText, *, tier: str | None = None) -> Non
     Raises:
         UsageError: ``tier-unknown``, ``site-bad-value``, ``site-missing-field`` or ``not-delivered``, 2.
     """
-    _require_delivered(site, text)
     require_sound_trust(site.trust, text)
     _require_registry(site, text)
     _require_nodes(site, text)
@@ -44,21 +42,6 @@ def require_sound(site: Site, text: SiteText, *, tier: str | None = None) -> Non
     require_sound_blue_green(site, text, tier=tier)
     require_sound_questions(site, text)
     require_sound_keys(site, text)
-
-
-def _require_delivered(site: Site, text: SiteText) -> None:
-    # A demand that this installer cannot meet yet is refused; ignored, it would be a promise broken in silence.
-    if site.cluster is not None and site.cluster.engine == "swarm":
-        raise _not_delivered(text, ("cluster", "engine"), f'engine = "{site.cluster.engine}"')
-
-
-def _not_delivered(text: SiteText, where: Where, what: str) -> UsageError:
-    return text.bad_value(
-        where,
-        f"{what} is not delivered in this version, expected a site that does without it",
-        reference="not-delivered",
-        hint="Ask your supplier for a version that delivers it. Do not install with this one what has to rely on it.",
-    )
 
 
 def require_sound_trust(trust: TrustTable, text: SiteText) -> None:

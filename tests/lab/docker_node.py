@@ -76,6 +76,53 @@ class LabImage:
     id: Digest  # what Docker calls its content
 
 
+class Daemon:
+    """Docker on one node.
+
+    Args:
+        node: Where it runs, and what its data lie below.
+        log: Where it writes.
+    """
+
+    def __init__(self, node: Node, log: Path) -> None:
+        self._node = node
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._cgroup = f"teraferry-{node.pid}"
+
+    def start(self) -> None:
+        """Begin to start it; ``wait`` tells when it answers."""
+        self._node.sh(_CGROUPS)
+        argv = ["dockerd", "--data-root=/srv/docker", "--exec-root=/run/docker", "--pidfile=/run/docker.pid"]
+        argv += ["--host=unix:///var/run/docker.sock", "--bridge=none", "--iptables=false", "--ip6tables=false"]
+        argv += ["--ip-forward=false", "--ip-masq=false", f"--cgroup-parent=/{self._cgroup}"]
+        self._process = self._node.start(argv, output=self._log)
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        wait_until("Docker", lambda: self._node.run(DOCKER, "info", check=False).returncode == 0)
+
+    def stop(self) -> None:
+        """Stop it, and what it runs with it. Idempotent."""
+        if self._process is not None and self._process.poll() is None:
+            self._node.sh("kill $(cat /run/docker.pid)")
+            self._process.wait()
+
+    def forget(self) -> None:
+        """Remove its control groups, once its node is gone."""
+        if self._process is not None:
+            self._process.wait()
+        # A group can go once the kernel has let go of the last process that was in it.
+        wait_until("its control groups to be left", self._forget_groups)
+
+    def _forget_groups(self) -> bool:
+        base = Path("/sys/fs/cgroup")
+        for group in (*base.glob(f"*/{self._cgroup}"), *base.glob(self._cgroup)):  # version 1, version 2
+            for folder in sorted((each for each in (*group.rglob("*"), group) if each.is_dir()), reverse=True):
+                folder.rmdir()
+        return True
+
+
 class DockerNode:
     """One node with Docker and a registry. Use as a context.
 
@@ -86,9 +133,8 @@ class DockerNode:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lab = Lab(folder / "lab", {"site": "10.91.0.1", NODE: "10.91.0.2"})
-        self._daemon: subprocess.Popen[bytes] | None = None
+        self._daemon: Daemon | None = None
         self._registry: LabRegistry | None = None
-        self._cgroup = "teraferry-none"
 
     @property
     def node(self) -> Node:
@@ -127,16 +173,7 @@ class DockerNode:
             self._registry.stop()
         self._lab.close()
         if self._daemon is not None:
-            self._daemon.wait()
-        # A group can go once the kernel has let go of the last process that was in it.
-        wait_until("its control groups to be left", self._forget_groups)
-
-    def _forget_groups(self) -> bool:
-        base = Path("/sys/fs/cgroup")
-        for group in (*base.glob(f"*/{self._cgroup}"), *base.glob(self._cgroup)):  # version 1, version 2
-            for folder in sorted((each for each in (*group.rglob("*"), group) if each.is_dir()), reverse=True):
-                folder.rmdir()
-        return True
+            self._daemon.forget()
 
     def docker(self, *argv: str, check: bool = True, stdin: bytes = b"") -> str:
         """Run the node's docker client and return what it printed."""
@@ -186,16 +223,11 @@ class DockerNode:
         return config
 
     def _start(self) -> None:
-        node = self.node
-        node.sh(_CGROUPS)
-        self._cgroup = f"teraferry-{node.pid}"
-        argv = ["dockerd", "--data-root=/srv/docker", "--exec-root=/run/docker", "--pidfile=/run/docker.pid"]
-        argv += ["--host=unix:///var/run/docker.sock", "--bridge=none", "--iptables=false", "--ip6tables=false"]
-        argv += ["--ip-forward=false", "--ip-masq=false", f"--cgroup-parent=/{self._cgroup}"]
-        self._daemon = node.start(argv, output=self._folder / "dockerd.log")
-        self._registry = LabRegistry(self._folder / "registry", prefix=node.prefix)
+        self._daemon = Daemon(self.node, self._folder / "dockerd.log")
+        self._daemon.start()
+        self._registry = LabRegistry(self._folder / "registry", prefix=self.node.prefix)
         self._registry.start()
-        wait_until("Docker", lambda: node.run(DOCKER, "info", check=False).returncode == 0)
+        self._daemon.wait()
 
     def _login_file(self, password: str) -> bytes:
         auth = base64.b64encode(f"{self.registry.user}:{password}".encode()).decode()

@@ -382,21 +382,6 @@ def test_site_without_a_file_demands_nothing_and_one_that_cannot_be_read_refuses
     assert caught.value.reference == "site-syntax"
 
 
-# ---- not delivered yet: refused, never ignored
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        changed('engine = "seaweedfs"', 'engine = "swarm"'),
-    ],
-)
-def test_demand_that_is_not_delivered_is_refused(text: str) -> None:
-    error = refused(text)
-
-    assert (error.reference, error.exit_status) == ("not-delivered", 2)
-
-
 # ---- ssh
 
 

@@ -1,4 +1,4 @@
-"""``[cluster]`` of engines that are asked: all that mode needs, nothing of another engine, no URL a node could bend."""
+"""``[cluster]`` of other engines than SeaweedFS: all they need, nothing of another one, no URL a node could bend."""
 
 from __future__ import annotations
 
@@ -86,3 +86,49 @@ def test_cluster_without_a_volume_server_is_refused() -> None:
 
     with pytest.raises(UsageError):
         parse_site(text.encode(), name="site.toml")
+
+
+# ---- a Docker swarm
+
+SWARM = 'engine = "swarm"\nmanager = "master-1"\n'
+
+
+def test_swarm_is_asked_through_its_manager_and_connects_us_to_nothing_new() -> None:
+    its = site(SWARM)
+
+    assert its.cluster is not None
+    assert its.cluster.manager == "master-1"
+    assert its.allowed_endpoints() == site('engine = "command"\nmode = "quick"\n' + _COMMANDS).allowed_endpoints()
+
+
+_COMMANDS = """
+health = [{ command = ["/bin/health"], pass_when = { field = "status", equals = "ok" } }]
+node_in = { command = ["/bin/in", "{name}"], pass_when = { field = "status", equals = "ok" } }
+leave = { command = ["/bin/leave", "{name}"] }
+"""
+
+
+@pytest.mark.parametrize(
+    ("cluster", "reference"),
+    [
+        ('engine = "swarm"\n', "site-missing-field"),
+        ('engine = "swarm"\nmanager = "nobody"\n', "site-bad-value"),
+        (SWARM + 'docker = "bin/docker"\n', "site-bad-value"),
+        (SWARM + 'masters = ["10.0.0.10:9333"]\n', "site-bad-value"),
+        (SWARM + 'url = "https://cluster.site.local:8443"\n', "site-bad-value"),
+        (SEAWEEDFS + 'manager = "master-1"\n', "site-bad-value"),
+        (ASKED + 'docker = "/usr/bin/docker"\n', "site-bad-value"),
+        (ASKED + 'weed = "/usr/bin/weed"\n', "site-bad-value"),
+    ],
+)
+def test_swarm_has_its_fields_and_nobody_elses(cluster: str, reference: str) -> None:
+    assert refused(cluster).reference == reference
+
+
+@pytest.mark.parametrize("address", ["vol-2.site.local:8080", "10.0.0.11:8081"])
+def test_members_of_a_swarm_are_known_by_an_ip_address_of_their_own(address: str) -> None:
+    second = f'[[node]]\nname = "vol-2"\nrole = "volume"\naddress = "{address}"\ntransport = {{ local = true }}\n'
+
+    with pytest.raises(UsageError) as caught:
+        parse_site((SITE.replace(SEAWEEDFS, SWARM) + second).encode(), name="site.toml")
+    assert caught.value.reference == "site-bad-value"
