@@ -323,7 +323,7 @@ def test_living_green_drains_everything_back(program: Kit) -> None:
 
     error = refusal(site)
 
-    assert site.world.stores["green"].log
+    assert site.world.two.files["green"]
     assert site.world.lacking("green") == []
     assert "came home" in error.message
 
@@ -346,7 +346,7 @@ def test_dead_green_has_its_pending_writes_counted_and_named(program: Kit) -> No
 
 def test_dead_green_that_nobody_can_ask_is_never_called_nothing(program: Kit) -> None:
     site = PairSite(program)
-    at(site, "health green", lambda: site.world.kill("green", promised=False), times=4)
+    at(site, "health green", lambda: site.world.kill("green", told=False), times=4)
 
     error = refusal(site)
 
@@ -400,7 +400,7 @@ def test_write_on_both_sides_is_not_committed_and_both_are_kept(program: Kit) ->
     assert serves_blue(site)
     again = refusal(site)
     assert (again.exit_status, again.reference) == (40, "write-conflict")
-    site.world.resolved.add("same")
+    site.world.resolve("same")
     site.world.at = {}
     site.install()
     assert site.problems() == []
@@ -504,7 +504,7 @@ def test_one_writer_is_promoted_with_writes_held_after_the_window(program: Kit) 
         > held
         > len(life.touches) - 1 - life.touches[::-1].index("health green")
     )
-    assert site.world.primary == "green"
+    assert site.world.one.first == "green"
     assert site.problems() == []
 
 
@@ -516,7 +516,7 @@ def test_one_writer_whose_standby_dies_on_the_way_stays_where_it_was(program: Ki
     error = refusal(site)
 
     assert error.exit_status == 50
-    assert (site.world.primary, site.world.held_until) == ("blue", None)
+    assert (site.world.one.first, site.world.one.is_held) == ("blue", False)
     assert site.world.switch.observe().active == "blue"
     assert site.world.violations == []
 

@@ -17,6 +17,9 @@ from teraferry.bundles.errors import RefusedError
 from teraferry.installer.ports import Cluster, ClusterObservation
 from teraferry.installer.rollout.gates import judge_health
 from tests.fakes.cluster import FakeCluster
+from tests.fakes.rollout_site import FILER as FILER_IN_MEMORY
+from tests.fakes.rollout_site import VOLUME_NODES as VOLUMES_IN_MEMORY
+from tests.fakes.rollout_site import Life, SiteCluster, World, address_of
 from tests.lab.clients import load_objects
 from tests.lab.docker_swarm import WORKERS, SwarmLab
 from tests.lab.nodes import Lab, wait_until
@@ -47,6 +50,24 @@ def _fake() -> Rig:
     down = FakeCluster(nodes)
     down.reachable = False
     return Rig(fake, fake, down, nodes, fake.stop_node, fake.start_node, "10.0.0.9:8888")
+
+
+def _killable() -> Rig:
+    """What rollouts in memory have for a cluster: it can be killed in the midst of a drain."""
+    world, away = World(), World()
+    away.reachable = False
+    nodes = {address_of(node): node for node in VOLUMES_IN_MEMORY}
+    # The contract has no lock; whether a rollout holds one is told by the tests of rollouts.
+    world.locked = True
+    return Rig(
+        cluster=SiteCluster(world, Life()),
+        watcher=SiteCluster(world, Life()),
+        unreachable=SiteCluster(away, Life()),
+        nodes=tuple(nodes),
+        stop=lambda address: world.stop(nodes[address]),
+        start=lambda address: world.start(nodes[address]),
+        filer=address_of(FILER_IN_MEMORY),
+    )
 
 
 def _real(lab: Lab, folder: Path) -> Rig:
@@ -96,7 +117,7 @@ def _asked(engine: str) -> Iterator[Rig]:
 
 
 TELLS_SHARDS = pytest.mark.parametrize(
-    "rig", ["fake", pytest.param("real", marks=pytest.mark.real)], indirect=True, scope="module"
+    "rig", ["fake", "killable", pytest.param("real", marks=pytest.mark.real)], indirect=True, scope="module"
 )
 """Of clusters that say which shard is where; one that is asked in the site's own words does not."""
 
@@ -104,7 +125,7 @@ TELLS_SHARDS = pytest.mark.parametrize(
 @pytest.fixture(
     scope="module",
     params=[
-        "fake",
+        *("fake", "killable"),
         *("http", "command"),
         pytest.param("real", marks=pytest.mark.real),
         pytest.param("swarm", marks=pytest.mark.real),
@@ -113,6 +134,9 @@ TELLS_SHARDS = pytest.mark.parametrize(
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     if request.param == "fake":
         yield _fake()
+        return
+    if request.param == "killable":
+        yield _killable()
         return
     if request.param in ("http", "command"):
         yield from _asked(request.param)

@@ -1,4 +1,4 @@
-"""What every ``Replicator`` with one writer, and its ``Promotion``, must do: the fake and PostgreSQL, in one run.
+"""What every ``Replicator`` with one writer, and its ``Promotion``, must do: the fakes and PostgreSQL, in one run.
 
 The real one is two servers in namespaces, a pgbouncer each; clients write through both. The tests share them, and each
 begins with whoever is primary by then and a standby that streams.
@@ -18,6 +18,9 @@ import pytest
 from teraferry.bundles.errors import RefusedError
 from teraferry.installer.blue_green_ports import Promotion, Replicator
 from tests.fakes.one_writer import OTHER, FakeOneWriter
+from tests.fakes.pair_hands import PairReplicator
+from tests.fakes.pair_world import PairWorld
+from tests.fakes.rollout_site import Life
 from tests.lab.db_clients import DbClient
 from tests.lab.nodes import wait_until
 from tests.lab.postgres_pair import PostgresPair
@@ -163,11 +166,17 @@ class RealWorld:
         self._pair.join(primary)
 
 
-@pytest.fixture(scope="module", params=["fake", pytest.param("postgresql", marks=pytest.mark.real)])
+@pytest.fixture(scope="module", params=["fake", "pair", pytest.param("postgresql", marks=pytest.mark.real)])
 def module_rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     if request.param == "fake":
         fake = FakeOneWriter()
         yield Rig(fake, FakeWorld(fake))
+        return
+    if request.param == "pair":
+        # What rollouts in memory replicate with.
+        world = PairWorld(writers="one")
+        world.clients_write = False
+        yield Rig(PairReplicator(world, Life()), FakeWorld(world.one))
         return
     with PostgresPair(tmp_path_factory.mktemp("pair")) as pair, ThreadPoolExecutor() as threads:
         yield Rig(pair.replicator(), RealWorld(pair, threads))

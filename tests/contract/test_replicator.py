@@ -1,4 +1,4 @@
-"""What every ``Replicator`` must do: the fake, a site's own program, and two SeaweedFS clusters, in one run.
+"""What every ``Replicator`` must do: the fakes, a site's own program, and two SeaweedFS clusters, in one run.
 
 The real one is blue and green in namespaces with ``filer.sync`` between them; its adapter is called from the site's
 network. The tests share the clusters, use paths of their own and leave replication running.
@@ -20,7 +20,10 @@ from teraferry.bundles.errors import RefusedError
 from teraferry.installer.adapters.replicator.command import CommandReplicator
 from teraferry.installer.adapters.transport.local import LocalTransport
 from teraferry.installer.blue_green_ports import Replicator
+from tests.fakes.pair_hands import PairReplicator
+from tests.fakes.pair_world import PairWorld
 from tests.fakes.replicator import FakeReplicator, load, store
+from tests.fakes.rollout_site import Life
 from tests.lab.nodes import Lab
 from tests.lab.weed import weed_binary
 from tests.lab.weed_pair import ADDRESSES, WeedPair, replicator_from_site
@@ -153,6 +156,13 @@ def _fake() -> Rig:
     return Rig(fake, FakeWorld(lambda: fake, lambda _: None))
 
 
+def _pair() -> Rig:
+    """What rollouts in memory replicate with."""
+    world = PairWorld()
+    world.clients_write = False
+    return Rig(PairReplicator(world, Life()), FakeWorld(lambda: world.two, lambda _: None))
+
+
 def _command(folder: Path) -> Rig:
     state = folder / "state.json"
     store(FakeReplicator(), state)
@@ -161,11 +171,13 @@ def _command(folder: Path) -> Rig:
     return Rig(CommandReplicator(LocalTransport("site"), argv, writers="two"), world)
 
 
-@pytest.fixture(scope="module", params=["fake", "command", pytest.param("real", marks=pytest.mark.real)])
+@pytest.fixture(scope="module", params=["fake", "pair", "command", pytest.param("real", marks=pytest.mark.real)])
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     folder = tmp_path_factory.mktemp("replicator")
     if request.param == "fake":
         yield _fake()
+    elif request.param == "pair":
+        yield _pair()
     elif request.param == "command":
         yield _command(folder)
     else:

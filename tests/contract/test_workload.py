@@ -30,6 +30,10 @@ from teraferry.installer.cli_workloads import make_workloads
 from teraferry.installer.ports import Workload
 from teraferry.installer.rollout.plan import plan_rolling
 from teraferry.installer.site.model import Node as SiteNode
+from tests.fakes.pair_hands import PairWorkload
+from tests.fakes.pair_world import PairWorld
+from tests.fakes.rollout_site import OLD as IN_MEMORY
+from tests.fakes.rollout_site import Life, SiteWorkload, World
 from tests.fakes.workload import FakeWorkload
 from tests.lab.docker_node import DockerNode, LabImage, release_of, site_of_docker
 from tests.lab.nodes import wait_until
@@ -100,6 +104,17 @@ stop) kill "$pid" ;;
 *) exit 1 ;;
 esac
 """
+
+
+def memory_rig(kind: str) -> Rig:
+    """What rollouts in memory run on a node: rolling ones, or those of two clusters."""
+    if kind == "rolling":
+        world = World()
+        world.programs["vol-1"].running, world.locked = None, True
+        return Rig(SiteWorkload(world, Life(), "vol-1"), old=IN_MEMORY)
+    pair = PairWorld()
+    pair.programs["green-1"].running = None
+    return Rig(PairWorkload(pair, Life(), "green-1"), old=IN_MEMORY)
 
 
 def command_rig(folder: Path) -> Rig:
@@ -176,7 +191,7 @@ def container_rig(docker: Docker, *, release: LabImage | None = None) -> Rig:
     return Rig(workload, path, list, docker.old.digest, docker.new.digest)
 
 
-@pytest.fixture(params=["fake", "real", "command", "container"])
+@pytest.fixture(params=["fake", "rolling", "pair", "real", "command", "container"])
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     if request.param == "container":
         docker = request.getfixturevalue("docker")
@@ -187,6 +202,9 @@ def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
         fake = FakeWorkload(digest_of(OLD))
         fake.stop()
         yield Rig(fake)
+        return
+    if request.param in ("rolling", "pair"):
+        yield memory_rig(request.param)
         return
     make = command_rig if request.param == "command" else real_rig
     yield from _ended_afterwards(make(tmp_path / "opt"))
@@ -203,7 +221,7 @@ def _ended_afterwards(rig: Rig) -> Iterator[Rig]:
         os.kill(pid, signal.SIGKILL)
 
 
-OF_BYTES = pytest.mark.parametrize("rig", ["fake", "real", "command"], indirect=True)
+OF_BYTES = pytest.mark.parametrize("rig", ["fake", "rolling", "pair", "real", "command"], indirect=True)
 """Of workloads that get the bytes from us; an image's come from the registry."""
 
 

@@ -13,8 +13,9 @@ OTHER = {"blue": "green", "green": "blue"}
 class FakeOneWriter:
     """``Replicator`` with one writer, and ``Promotion``, in memory.
 
-    ``logs`` is what each server has committed or replayed, ``down`` who does not answer, ``parted`` whether the
-    standby receives nothing. ``now_seconds`` is the clock of the hold.
+    ``logs`` is what each server has committed or replayed, ``first`` who takes writes, whether it answers or not,
+    ``down`` who does not answer, ``parted`` whether the standby receives nothing. ``now_seconds`` is the clock of the
+    hold.
     """
 
     def __init__(self) -> None:
@@ -22,7 +23,7 @@ class FakeOneWriter:
         self.logs: dict[str, list[str]] = {"blue": [], "green": []}
         self.down: set[str] = set()
         self.parted = False
-        self._primary = "blue"
+        self.first = "blue"
         self._held_until: float | None = None
 
     @property
@@ -30,13 +31,13 @@ class FakeOneWriter:
         return "one"
 
     def start(self) -> None:
-        if self._primary in self.down:
-            raise _refusal("replication-failed", f"{self._primary} is down")
+        if self.first in self.down:
+            raise _refusal("replication-failed", f"{self.first} is down")
         self.down.clear()
         self._stream()
 
     def observe(self, source: str) -> ReplicationObservation:
-        if self.down or source != self._primary:
+        if self.down or source != self.first:
             raise _refusal("replication-cannot-tell", f"{source} does not stream")
         self._stream()
         here, there = len(self.logs[source]), len(self.logs[OTHER[source]])
@@ -45,7 +46,7 @@ class FakeOneWriter:
     def sync_state(self, source: str, *, marker: str, stalled_after_seconds: float) -> None:
         if self.down:
             raise _refusal("replication-cannot-tell", "a server is down")
-        if source != self._primary:
+        if source != self.first:
             raise _refusal("replication-failed", f"{source} is not the primary")
         self.logs[source].append(f"marker {marker}")
         self._stream()
@@ -56,30 +57,30 @@ class FakeOneWriter:
         other = OTHER[source]
         if other in self.down:
             return None
-        return self.logs[source][len(self.logs[other]) :] if source == self._primary else []
+        return self.logs[source][len(self.logs[other]) :] if source == self.first else []
 
     def conflicts(self, *, marker: str) -> Sequence[str]:
         return ()
 
     def primary(self) -> str:
-        if self._primary in self.down:
+        if self.first in self.down:
             raise _refusal("replication-cannot-tell", "no primary answers")
-        return self._primary
+        return self.first
 
     def hold_writes(self, *, seconds: float) -> None:
         self.primary()
         self._held_until = self.now_seconds + seconds
 
     def promote(self, cluster: str) -> None:
-        if cluster == self._primary and cluster not in self.down:
+        if cluster == self.first and cluster not in self.down:
             return
         if self.down or self.parted:
             raise _refusal("promotion-failed", f"{self.down or 'the stream'} is down")
         if not self.is_held:
             raise _refusal("write-hold-lapsed", "writes go on")
         self._stream()
-        self.down = {self._primary}
-        self._primary = cluster
+        self.down = {self.first}
+        self.first = cluster
 
     def release_writes(self) -> None:
         self._held_until = None
@@ -91,12 +92,12 @@ class FakeOneWriter:
 
     def write(self, content: str) -> None:
         """What a client's write does that does not wait any more."""
-        self.logs[self._primary].append(content)
+        self.logs[self.first].append(content)
         self._stream()
 
     def _stream(self) -> None:
         if not self.down and not self.parted:
-            self.logs[OTHER[self._primary]] = list(self.logs[self._primary])
+            self.logs[OTHER[self.first]] = list(self.logs[self.first])
 
 
 def _refusal(reference: str, found: str) -> RefusedError:

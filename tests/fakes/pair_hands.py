@@ -9,7 +9,9 @@ from teraferry.bundles.digest import Buffer, Digest, digest_of
 from teraferry.bundles.errors import RefusedError
 from teraferry.installer.blue_green_ports import HealthAnswer, ReplicationObservation, TrafficObservation
 from teraferry.installer.rollout.conditions import CannotAnswerError
+from tests.fakes.one_writer import FakeOneWriter
 from tests.fakes.pair_world import CHECKS, PairWorld, cluster_of
+from tests.fakes.replicator import FakeReplicator
 from tests.fakes.rollout_site import Hands, Life, ProgramHands, refused
 
 
@@ -68,75 +70,68 @@ class PairSwitch(PairHands):
 
 
 class PairReplicator(PairHands):
-    """``Replicator`` and ``Promotion``."""
+    """``Replicator`` and ``Promotion``: the fake ones, and what must be true before they are told something."""
 
     @property
     def writers(self) -> str:
         return self.world.writers
 
+    @property
+    def _its(self) -> FakeReplicator | FakeOneWriter:
+        return self.world.one if self.writers == "one" else self.world.two
+
     def start(self) -> None:
         self.reach("replicator start: before")
-        self.world.replicating = True
+        if self.world.dead:
+            # A machine that is gone is started by nobody.
+            raise refused("replication-failed", f"replication with {', '.join(sorted(self.world.dead))}")
+        self._its.start()
         self.reach("replicator start: after")
 
     def observe(self, source: str) -> ReplicationObservation:
         self.reach("replicator observe")
-        store = self.world.stores[source]
-        return ReplicationObservation(store.copied, store.copied, 0, 0)
+        return self._its.observe(source)
 
     def sync_state(self, source: str, *, marker: str, stalled_after_seconds: float) -> None:
         self.reach(f"sync {source}: before")
-        world = self.world
-        if not all(store.alive for store in world.stores.values()):
-            raise refused("replication-stalled", f"replication out of {source}")
-        world.markers[marker] = {side: len(store.log) for side, store in world.stores.items()}
+        if self.writers == "two":
+            self.world.two.write_marker(source, marker)
         self.reach(f"sync {source}: marker written")
-        if not all(store.alive for store in world.stores.values()):
-            raise refused("replication-stalled", f"replication out of {source}")
-        world.copy(source)
-        world.level = len(world.stores[world.primary].log)
+        self._its.sync_state(source, marker=marker, stalled_after_seconds=stalled_after_seconds)
+        self.world.level = len(self.world.one.logs[self.world.one.first])
         self.reach(f"sync {source}: after")
 
     def pending(self, source: str) -> Sequence[str] | None:
         self.reach(f"pending {source}")
-        store = self.world.stores[source]
-        return self.world.lacking(source) if store.alive or store.promised else None
+        if source in self.world.dead & self.world.told_though_dead:
+            return self.world.lacking(source)
+        return self._its.pending(source)
 
     def conflicts(self, *, marker: str) -> Sequence[str]:
         self.reach("conflicts")
-        if self.world.writers == "one":
-            return ()
-        if marker not in self.world.markers:
-            raise refused("replication-cannot-tell", f"marker {marker}")
-        return self.world.clashes(marker)
+        return self._its.conflicts(marker=marker)
 
     def primary(self) -> str:
         self.reach("primary")
-        return self.world.primary
+        return self.world.one.primary()
 
     def hold_writes(self, *, seconds: float) -> None:
         self.reach("hold writes: before")
-        self.world.held_until = self.world.seconds + seconds
+        self.world.one.hold_writes(seconds=seconds)
         self.reach("hold writes: after")
 
     def promote(self, cluster: str) -> None:
         self.reach(f"promote {cluster}: before")
-        world = self.world
-        if world.primary == cluster:
-            return
-        if world.held_until is None:
-            raise refused("write-hold-lapsed", "promotion")
-        if not world.stores[cluster].alive:
-            raise refused("promotion-failed", cluster)
-        if world.level < len(world.stores[world.primary].log):
-            world.unsafe(f"promotion of {cluster} left writes behind")
-        world.stores[cluster].log = list(world.stores[world.primary].log)
-        world.primary = cluster
+        one = self.world.one
+        if one.first != cluster and one.is_held and self.world.level < len(one.logs[one.first]):
+            self.world.unsafe(f"promotion of {cluster}, which was not brought level before")
+        one.promote(cluster)
         self.reach(f"promote {cluster}: after")
 
     def release_writes(self) -> None:
         self.reach("release writes: before")
-        self.world.let_writes_go()
+        self.world.one.release_writes()
+        self.world.let_waiting_writes_go()
         self.reach("release writes: after")
 
 
@@ -207,7 +202,7 @@ class PairWorkload(ProgramHands[PairWorld], PairHands):
             program.starts += 1
             if program.selected in program.start_fails:
                 raise RefusedError("node-command-failed", f"start of {self._node}: failed", hint="See its log.")
-            if program.selected not in program.never_comes_back and self.world.stores[cluster_of(self._node)].alive:
+            if program.selected not in program.never_comes_back and cluster_of(self._node) not in self.world.dead:
                 program.running = program.selected
         self.reach(f"start {self._node}: after")
 

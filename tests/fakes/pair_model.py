@@ -31,7 +31,7 @@ EVENTS: dict[str, Callable[[PairWorld], object]] = {
     "green is well": lambda world: world.health.update(green="ok"),
     "blue answers nothing": lambda world: world.health.update(blue="silent"),
     "green dies": lambda world: world.kill("green"),
-    "green dies with all that was known of it": lambda world: world.kill("green", promised=False),
+    "green dies with all that was known of it": lambda world: world.kill("green", told=False),
     "blue dies": lambda world: world.kill("blue"),
     "both are back": lambda world: world.revive(*SIDES),
     "the smoke tests fail": lambda world: setattr(world, "smoke", "broken"),
@@ -139,6 +139,6 @@ class PairModel(RuleBasedStateMachine):
         world.hold_running, world.probe_answers, world.smoke = False, True, "ok"
         world.switch.answers, world.switch.fail_next, world.replicates = True, "", True
         world.revive(*SIDES)
-        world.resolved.add("same")
+        world.resolve("same")
         # The service that replicates is restarted by whoever looks after it; what a window left behind is for us.
-        world.replicating = world.replicating or pending_of(self.site.entries()) is None
+        world.two.running = world.two.running or pending_of(self.site.entries()) is None

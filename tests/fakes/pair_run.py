@@ -132,7 +132,7 @@ class PairSite(Typed):
                 found.append(f"{node} runs {program.running}, would start {program.selected}")
         world.sleep(1)
         found += [f"lost: {path}" for path in world.lost()]
-        if world.held_until is not None:
+        if world.one.is_held:
             found.append("writes are held")
         return found + self._journal_problems()
 

@@ -1,17 +1,18 @@
 """Blue and green in memory, the switch before them, and clients that write all the while.
 
 The world (``PairWorld``) is what outlives a process of the installer: programs on nodes, the switch, what was written
-where and what of it came over. At every touch of it the clients write: new connections where the switch sends them,
-and one that was established long ago on blue. What they were promised is kept in ``logs``, so that at the end every
-acknowledged write can be looked for.
+where and what of it came over. Switch and replication are the fakes that the contract tests know. At every touch of
+the world the clients write: new connections where the switch sends them, and one that was established long ago on
+blue. What they were promised is kept in ``acknowledged``, so that at the end every such write can be looked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
+from tests.fakes.one_writer import FakeOneWriter
 from tests.fakes.registry import FakeRegistry
+from tests.fakes.replicator import FakeReplicator
 from tests.fakes.rollout_site import Program
 from tests.fakes.traffic import FakeTrafficSwitch
 
@@ -29,33 +30,23 @@ def cluster_of(node: str) -> str:
     return node.split("-", 1)[0]
 
 
-@dataclass
-class Store:
-    """What clients wrote on one cluster and were acknowledged, and how much of it the other one has."""
-
-    log: list[str] = field(default_factory=list)
-    copied: int = 0
-    alive: bool = True
-    promised: bool = True  # whether its pending writes can be told while it is dead
-
-
 class PairWorld:
     """Two clusters of two nodes each."""
 
     def __init__(self, *, writers: str = "two", has_dead_man: bool = True) -> None:
         self.writers = writers
         self.switch = FakeTrafficSwitch(has_dead_man=has_dead_man)
-        self.stores = {side: Store() for side in SIDES}
+        self.two = FakeReplicator(running=True, lags=True)  # with two writers
+        self.one = FakeOneWriter()  # with one
+        self.dead: set[str] = set()
+        self.told_though_dead: set[str] = set()  # clusters whose pending writes can be told while they are dead
+        self.acknowledged: list[str] = []
         self.programs = {node: Program() for nodes in NODES.values() for node in nodes}
         self.registry = FakeRegistry()
         self.violations: list[str] = []
         self.at: Mapping[str, Callable[[], None]] = {}  # touch -> what happens in the world just then
-        self.primary = "blue"  # with one writer
-        self.held_until: float | None = None  # writes wait until then
-        self.waiting = 0
-        self.level = 0  # with one writer: how much of the primary's log the follower has
-        self.markers: dict[str, dict[str, int]] = {}  # marker -> how long each log was when it was written
-        self.resolved: set[str] = set()
+        self.waiting = 0  # with one writer: writes that wait for the end of a hold
+        self.level = 0  # with one writer: how long the primary's log was when the standby was last brought level
         self.hold_running = False  # a legal hold, as the probe says
         self.probe_answers = True
         self.health = dict.fromkeys(SIDES, "ok")  # or error, slow, silent
@@ -65,8 +56,7 @@ class PairWorld:
         self.looked_open = False  # the newest answer of the compliance probe, to this process
         self.checks_held = 0  # good answers of the standby since it was last held
         self.clients_write = True
-        self.replicates = True  # by itself, as time goes by, while ``replicating``
-        self.replicating = True
+        self.replicates = True  # by itself, as time goes by
         self.due: dict[int, Callable[[], object]] = {}  # touch -> what happens just then
 
     # ---- time and clients
@@ -77,11 +67,10 @@ class PairWorld:
 
     def sleep(self, seconds: float) -> None:
         self.switch.now_seconds += seconds
-        if self.held_until is not None and self.seconds >= self.held_until:
-            self.let_writes_go()
-        if self.replicates and self.replicating:
-            for side in SIDES:
-                self.copy(side)
+        self.one.now_seconds = self.seconds
+        self.let_waiting_writes_go()
+        if self.replicates:
+            self.two.deliver()
 
     def clients(self) -> None:
         """Let the clients write, as they do all the time."""
@@ -104,52 +93,68 @@ class PairWorld:
 
     def write(self, cluster: str, path: str) -> bool:
         """Write on ``cluster`` as a client there does; tell whether it was acknowledged."""
-        where = cluster if self.writers == "two" else self.primary
-        if not self.stores[where].alive:
+        if self.writers == "one":
+            return self._write_to_primary(path)
+        if cluster in self.dead:
             return False
-        if self.held_until is not None:
+        self.two.put(cluster, path, f"{path}, written on {cluster}")
+        self.acknowledged.append(path)
+        return True
+
+    def _write_to_primary(self, path: str) -> bool:
+        if self.one.first in self.dead:
+            return False
+        if self.one.is_held:
             self.waiting += 1
             return False
-        self.stores[where].log.append(path)
+        self.one.write(path)
+        self.acknowledged.append(path)
         return True
+
+    def let_waiting_writes_go(self) -> None:
+        """Let whoever waited write to the primary, once nothing is held."""
+        if self.waiting and not self.one.is_held:
+            waiting, self.waiting = self.waiting, 0
+            for number in range(waiting):
+                self._write_to_primary(f"waited-{self.touches}-{number}")
 
     # ---- replication
 
-    def copy(self, source: str) -> None:
-        """Bring what was written on ``source`` over, if both are alive."""
-        if all(store.alive for store in self.stores.values()):
-            self.stores[source].copied = len(self.stores[source].log)
-
     def lacking(self, source: str) -> list[str]:
-        store = self.stores[source]
-        return store.log[store.copied :]
+        """Name what was acknowledged on ``source`` and the other cluster lacks, whoever may be able to tell."""
+        if self.writers == "one":
+            return self.one.logs[source][len(self.one.logs[other(source)]) :]
+        return sorted({*self.two.queue[source], *self.two.lost[source]} - set(self.two.kept))
 
-    def clashes(self, marker: str) -> list[str]:
-        since = self.markers[marker]
-        paths = [set(self.stores[side].log[since[side] :]) for side in SIDES]
-        return sorted((paths[0] & paths[1]) - self.resolved)
-
-    def let_writes_go(self) -> None:
-        """The hold on writes is over: who waited writes to the primary."""
-        self.held_until = None
-        for number in range(self.waiting):
-            self.stores[self.primary].log.append(f"waited-{self.touches}-{number}")
-        self.waiting = 0
+    def resolve(self, path: str) -> None:
+        """A person took one of the two versions of ``path``, if there were two."""
+        self.two.kept.pop(path, None)
 
     # ---- what may go wrong
 
-    def kill(self, cluster: str, *, promised: bool = True) -> None:
-        """The whole cluster is gone until ``revive``; what replicates stops, until somebody starts it."""
-        self.stores[cluster].alive, self.stores[cluster].promised = False, promised
-        self.replicating = False
+    def kill(self, cluster: str, *, told: bool = True) -> None:
+        """The whole cluster is gone until ``revive``; what replicates stops, until somebody starts it.
+
+        ``told``: what of its writes is missing elsewhere can be told without it.
+        """
+        if cluster not in self.dead:
+            self.two.kill(cluster)
+        self.dead.add(cluster)
+        self.one.down.add(cluster)
+        self.told_though_dead = {cluster} if told else set()
+        self.two.running = False
         self.health[cluster] = "silent"
         for node in NODES[cluster]:
             self.programs[node].running = None
 
     def revive(self, *clusters: str) -> None:
-        """They are back with their disks as they were."""
+        """They are back with their disks as they were; a standby database starts when replication is started."""
         for cluster in clusters:
-            self.stores[cluster].alive, self.stores[cluster].promised = True, True
+            if cluster in self.dead:
+                self.two.revive(cluster)
+            self.dead.discard(cluster)
+            if cluster == self.one.first:
+                self.one.down.discard(cluster)
             self.health[cluster] = "ok"
             for node in NODES[cluster]:
                 self.programs[node].running = self.programs[node].selected
@@ -165,6 +170,6 @@ class PairWorld:
     def lost(self) -> list[str]:
         """Name the acknowledged writes that the standing side lacks."""
         if self.writers == "one":
-            return []  # a write that a promotion left behind is a violation when it happens
-        standing = self.switch.observe().standing
-        return self.lacking(other(standing))
+            return [path for path in self.acknowledged if path not in self.one.logs[self.one.first]]
+        there = self.two.files[self.switch.observe().standing]
+        return [path for path in self.acknowledged if path not in there]

@@ -38,6 +38,7 @@ class FakeReplicator:
     writers: str = "two"
     running: bool = False
     parted: bool = False  # the clusters do not reach each other; both are reached from here
+    lags: bool = False  # what is written comes over when ``deliver`` is called, or a marker is waited for, not at once
     dead: list[str] = field(default_factory=list)
     files: dict[str, dict[str, str]] = field(default_factory=_both)
     queue: dict[str, list[str]] = field(default_factory=_lists)
@@ -52,7 +53,7 @@ class FakeReplicator:
             raise refusal("replication-failed", "a cluster is down")
         self.running = True
         self.failed = _counts()
-        self.deliver()
+        self._deliver_at_once()
 
     def observe(self, source: str) -> ReplicationObservation:
         if not self.running:
@@ -75,6 +76,7 @@ class FakeReplicator:
     def conflicts(self, *, marker: str) -> Sequence[str]:
         if self.dead or self.parted or marker not in self.markers:
             raise refusal("replication-cannot-tell", "a cluster is down")
+        self._keep_what_crossed()
         return sorted(self.kept)
 
     def write_marker(self, source: str, marker: str) -> None:
@@ -96,22 +98,29 @@ class FakeReplicator:
             raise ConnectionError(cluster)
         self.files[cluster][path] = content
         self.queue[cluster].append(path)
-        self.deliver()
+        self._deliver_at_once()
 
     def deliver(self) -> None:
         if not self.running or self.parted or self.dead:
             return
+        self._keep_what_crossed()
+        for cluster, other in OTHER.items():
+            for path in self.queue[cluster]:
+                self.files[other][path] = self.files[cluster][path]
+                self.processed[cluster] += 1
+            self.queue[cluster].clear()
+
+    def _deliver_at_once(self) -> None:
+        if not self.lags:
+            self.deliver()
+
+    def _keep_what_crossed(self) -> None:
         for path in set(self.queue["blue"]) & set(self.queue["green"]):
             blue, green = self.files["blue"][path], self.files["green"][path]
             self.kept[path] = [blue, green]
             self.files["blue"][path], self.files["green"][path] = green, blue
             for cluster in OTHER:
                 self.queue[cluster] = [each for each in self.queue[cluster] if each != path]
-        for cluster, other in OTHER.items():
-            for path in self.queue[cluster]:
-                self.files[other][path] = self.files[cluster][path]
-                self.processed[cluster] += 1
-            self.queue[cluster].clear()
 
     def kill(self, cluster: str) -> None:
         """A cluster dies; what it did not send yet is gone from its log, not from its disks."""

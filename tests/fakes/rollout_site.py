@@ -113,6 +113,7 @@ class World:
         self.disks: dict[str, set[tuple[int, int]]] = {address: set() for address in self.present}
         self.on_line: dict[str, set[tuple[int, int]]] = {address: set() for address in self.present}
         self.volumes = {100: {address_of("vol-1"), address_of("vol-2")}}
+        self.reachable = True
         self.registry = FakeRegistry()
         self.seconds = 0.0
         self.violations: list[str] = []
@@ -238,6 +239,8 @@ class SiteCluster(Hands[World]):
 
     def observe(self) -> ClusterObservation:
         self.reach("observe")
+        if not self.world.reachable:
+            raise refused("cluster-unreachable", "masters")
         return self.world.placement().observation
 
     def drain(self, node: str) -> None:
@@ -290,7 +293,7 @@ class SiteCluster(Hands[World]):
 
     def serves(self, address: str) -> bool:
         self.reach("serves")
-        return self.world.programs[FILER].running is not None
+        return address == address_of(FILER) and self.world.programs[FILER].running is not None
 
     def _move_volumes(self, node: str) -> None:
         for move in plan_volume_moves(self.world.placement(), node, preferred=self._drained):
