@@ -1,8 +1,8 @@
 """What no step of a rollout may touch: files and handles that keys live in. Pure.
 
-A deploy path may neither be, nor hold, nor lie in a protected place, and no start or stop command may
-name one. Paths are compared as the site file writes them; ``key_places`` resolves links on the nodes
-and compares again.
+A deploy path may neither be, nor hold, nor lie in a protected place, and no command of the site file may name one, but
+for those that ask the key itself. Paths are compared as the site file writes them; ``key_places`` resolves links on the
+nodes and compares again.
 """
 
 from __future__ import annotations
@@ -65,7 +65,10 @@ def require_untouched(targets: Sequence[Target], places: Sequence[Protected]) ->
 
 
 def require_commands_keep_away(site: Site) -> None:
-    """Refuse a start or stop command that names a protected path or a key's handle.
+    """Refuse a command that names a protected path or a key's handle.
+
+    Those of a ``[[deploy]]`` run on its nodes, and only a key of one of them is in their reach. What the other tables
+    name runs wherever they say, so they keep away from every key.
 
     Raises:
         RefusedError: ``touches-protected-path``, 40.
@@ -73,14 +76,28 @@ def require_commands_keep_away(site: Site) -> None:
     for key in site.keys:
         machine = nodes_of_machine(site, key.node)
         roles = {node.role for node in site.nodes if node.name in machine}
-        names = {*paths_of(key), *_spellings(key)}
-        for deploy in site.deploys:
-            if deploy.role not in roles:
-                continue
-            for word in (*(deploy.stop or ()), *(deploy.start or ()), *(deploy.command or ())):
-                named = next((name for name in sorted(names) if name.lower() in word.lower()), None)
-                if named is not None:
-                    raise touches(f"command of [[deploy]] {deploy.path}", named, key.name)
+        names = sorted({*paths_of(key), *_spellings(key)})
+        commands = [(f"command of [[deploy]] {d.path}", _commands(d)) for d in site.deploys if d.role in roles]
+        for what, argv in (*commands, *_commands_of_tables(site)):
+            named = next((name for name in names for word in argv if name.lower() in word.lower()), None)
+            if named is not None:
+                raise touches(what, named, key.name)
+
+
+def _commands_of_tables(site: Site) -> list[tuple[str, tuple[str, ...]]]:
+    replication = site.replication
+    tables: dict[str, list[object]] = {
+        "[cluster]": [] if site.cluster is None else list(site.cluster.node_ways().values()),
+        "[traffic]": [site.traffic],
+        "[replication]": [] if replication is None else [replication, replication.postgresql],
+    }
+    return [(f"command of {name}", _commands(table)) for name, rows in tables.items() for table in rows if table]
+
+
+def _commands(table: object) -> tuple[str, ...]:
+    """Return every word that a table has a program run with."""
+    fields = ("command", "start", "stop", "gate")
+    return tuple(word for field in fields for word in getattr(table, field, None) or ())
 
 
 def touches(what: str, place: str, key: str) -> RefusedError:

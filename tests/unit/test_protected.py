@@ -19,7 +19,7 @@ from teraferry.installer.rollout.protected import (
 )
 from teraferry.installer.site.load import parse_site
 from teraferry.installer.site.model import Site
-from tests.fakes.site_toml import SITE
+from tests.fakes.site_toml import PAIR_KEY, SITE, pair_site
 from tests.fakes.transport import FakeTransport
 from tests.unit.test_site_keys import TPM
 
@@ -90,8 +90,30 @@ def test_start_command_that_names_a_handle_or_place_is_refused(word: str) -> Non
     assert caught.value.reference == "touches-protected-path"
 
 
+@pytest.mark.parametrize(
+    ("table", "changes"),
+    [
+        ("traffic", {'"nftables"': '"command"\ncommand = ["/bin/switch", "0x81010002"]', '"10s"': '"none"'}),
+        (
+            "replication",
+            {'"seaweedfs"': '"command"\ncommand = ["/bin/replicate", "0x81010002"]', 'path = "/data"\n': ""},
+        ),
+        ("replication", {'path = "/data"': 'path = "/data"\nstart = ["/bin/a", "0x81010002"]\nstop = ["/bin/b"]'}),
+    ],
+)
+def test_program_of_tier_2_that_names_a_handle_is_refused(table: str, changes: dict[str, str]) -> None:
+    text = pair_site() + TPM.replace("vol-1", "green-1")
+    for old, new in changes.items():
+        text = text.replace(old, new)
+
+    with pytest.raises(RefusedError) as caught:
+        require_commands_keep_away(site_of(text))
+    assert (caught.value.reference, f"[{table}]" in caught.value.message) == ("touches-protected-path", True)
+
+
 def test_commands_that_keep_away_pass() -> None:
     require_commands_keep_away(site_of())
+    require_commands_keep_away(site_of(pair_site() + PAIR_KEY))
 
 
 @pytest.mark.parametrize("link", ["file", "folder", "protected"])
