@@ -1,7 +1,7 @@
 """A tier 2 site for tests: blue, green and a gateway between namespaces, and an admin who types the product's commands.
 
-The switch is nftables on the gateway, the nodes run a real program that a release replaces, replication is a site's own
-program. Clients write nothing here; they are connected, and notice every error.
+The switch is nftables or HAProxy on the gateway, the nodes run a real program that a release replaces, replication is a
+site's own program. Clients write nothing here; they are connected, and notice every error.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from typing import Any
 
 from teraferry.builder.kit import Kit
 from teraferry.bundles.digest import Digest, digest_of
+from teraferry.installer.blue_green_ports import TrafficSwitch
+from teraferry.installer.cli_blue_green import make_switch
 from teraferry.installer.site.load import parse_site
 from teraferry.keys.tuf_metadata import Root, fingerprint_of, parse_metadata
 from tests.fakes.replicator import FakeReplicator, load, store
 from tests.lab.gateway import BLUE, GREEN, PORTS, REPOSITORY, VIRTUAL, GatewayLab
+from tests.lab.haproxy import HAPROXY_FILES, HaproxyLab
 from tests.lab.house import PRODUCT, House
 from tests.lab.registry import LabRegistry
 from tests.lab.secops import Answer, parse_answer
@@ -43,11 +46,14 @@ class PairLab:
     Args:
         gateway: The nodes; its client node is where the admin sits.
         folder: For keys, kits, state and the site file.
+        engine: What turns traffic, "nftables" or "haproxy".
     """
 
-    def __init__(self, gateway: GatewayLab, folder: Path) -> None:
+    def __init__(self, gateway: GatewayLab, folder: Path, *, engine: str = "nftables") -> None:
         self.gateway = gateway
         self.folder = folder
+        self.haproxy = HaproxyLab(gateway) if engine == "haproxy" else None
+        self.window = {"seconds": 3, "every_seconds": 3, "latency_p99_ms": 2400}
         self.node = gateway.lab.node("client")
         self.replication = folder / "replication.json"
         self.site_file = folder / "site.toml"
@@ -66,18 +72,25 @@ class PairLab:
         """Bring the site up, with a program that no release brought, and pin the root that came on paper."""
         # The switch keeps files in /etc, which is the machine's own.
         self.gateway.gateway.sh("cp -a /etc /srv/own-etc && mount --bind /srv/own-etc /etc")
+        if self.haproxy is not None:
+            self.haproxy.open()
         self.start_services()
         self.registry.start()
         store(FakeReplicator(), self.replication)
         self.house.open(now=datetime.now(UTC) - timedelta(hours=1))
-        self.site_file.write_text(self.site_toml())
-        parse_site(self.site_file.read_bytes(), name="site.toml", tier="2")
+        self.watches()
         fingerprint = fingerprint_of(parse_metadata(Root, self.house.root, what="root"))
         root = self.house.folder / "trust" / "1.root.json"
         answer = self.type("trust", "pin", str(root), "--fingerprint", fingerprint)
         if answer.status:
             raise RuntimeError(answer.stderr)
         return self
+
+    def watches(self, **window: int) -> None:
+        """Write site.toml, with another window after the cutover if that is said."""
+        self.window.update(window)
+        self.site_file.write_text(self.site_toml())
+        parse_site(self.site_file.read_bytes(), name="site.toml", tier="2")
 
     def start_services(self) -> None:
         """Have every node run a program."""
@@ -87,6 +100,8 @@ class PairLab:
 
     def close(self) -> None:
         """End what does not end with the nodes."""
+        if self.haproxy is not None:
+            self.haproxy.close()
         self.registry.stop()
 
     def kit(self, version: str) -> tuple[Path, Digest]:
@@ -102,6 +117,10 @@ class PairLab:
     def replicator(self) -> FakeReplicator:
         """Return what replication has seen."""
         return load(self.replication)
+
+    def switch(self) -> TrafficSwitch:
+        """Return the site's switch: it has to be set up before anybody can be sent anywhere."""
+        return make_switch(parse_site(self.site_file.read_bytes(), name="site.toml", tier="2"))
 
     def type(self, *words: str, on_event: Callable[[Event, subprocess.Popen[bytes]], None] | None = None) -> Answer:
         """Type a command of the installer as the admin; ``on_event`` sees each line, and may end the process."""
@@ -147,7 +166,6 @@ class PairLab:
             "addresses": {"blue": f"{BLUE}:8000", "green": f"{GREEN}:8000"},
             "virtual_ip": f"{VIRTUAL}:{PORTS[0]}",
             "health": "http://{active}/health",
-            "dead_man": DEAD_MAN_SECONDS,
             "replication": f'engine = "command"\nwriters = "two"\n'
             f"command = {words(['env', '-C', str(REPOSITORY), *python])}\nstalled_after_seconds = 20",
         }
@@ -174,10 +192,10 @@ class PairLab:
                 f'path = "{service.program}"',
                 f"start = {words(service.start_argv)}\nstop = {words(service.stop_argv)}",
                 '[green]\nnodes = ["green-1"]',
-                f'[traffic]\nengine = "nftables"\nnode = "gateway-1"\nvirtual_ip = "{its["virtual_ip"]}"',
-                f'blue = "{blue}"\ngreen = "{green}"\ndead_man = "{its["dead_man"]}s"',
-                f'[monitor]\nhealth = "{its["health"]}"\nerror_rate_max = 0\nlatency_p99_ms = 2400',
-                "seconds = 3\nevery_seconds = 3",
+                f'[traffic]\nnode = "gateway-1"\nvirtual_ip = "{its["virtual_ip"]}"\n{self._engine()}',
+                f'blue = "{blue}"\ngreen = "{green}"',
+                f'[monitor]\nhealth = "{its["health"]}"\nerror_rate_max = 0',
+                *(f"{name} = {number}" for name, number in self.window.items()),
                 f'[replication]\nblue = "{blue}"\ngreen = "{green}"\n{its["replication"]}',
                 "[compliance]",
                 *(
@@ -186,6 +204,11 @@ class PairLab:
                 ),
             ]
         )
+
+    def _engine(self) -> str:
+        if self.haproxy is None:
+            return f'engine = "nftables"\ndead_man = "{DEAD_MAN_SECONDS}s"'
+        return f'engine = "haproxy"\ndead_man = "none"\nsocket = "{HAPROXY_FILES.socket}"\nmap = "{HAPROXY_FILES.map}"'
 
 
 def words(argv: list[str] | tuple[str, ...]) -> str:

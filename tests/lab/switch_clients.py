@@ -19,8 +19,8 @@ from tests.lab.gateway import GatewayLab
 from tests.lab.nodes import wait_until
 from tests.lab.switch_traffic import MORE
 
-OPEN_SECONDS = 180.0
-END_SECONDS = 180.0
+OPEN_SECONDS = 120.0
+END_SECONDS = 120.0
 
 
 @dataclass(frozen=True)

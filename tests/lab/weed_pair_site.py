@@ -11,17 +11,14 @@ import json
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, cast
 
 from teraferry.bundles.digest import Digest, digest_of
-from teraferry.installer.adapters.traffic.nftables import NftablesSwitch
-from teraferry.installer.adapters.traffic.sides import Endpoint, Service, VirtualAddress
 from tests.lab.gateway import GATEWAY, VIRTUAL, GatewayLab
 from tests.lab.house import PRODUCT
 from tests.lab.nodes import Lab, Node
-from tests.lab.pair_site import DEAD_MAN_SECONDS, PairLab, words
+from tests.lab.pair_site import PairLab, words
 from tests.lab.weed import weed_binary
 from tests.lab.weed_pair import ADDRESSES, FILER_PORT, METRICS_PORT, PATH, WeedPair
 
@@ -70,12 +67,6 @@ class WeedPairLab(PairLab):
         self.sign(self.house.build(version, files={"bin/weed": program}))
         return self.house.folder / f"{PRODUCT}-{version}", digest_of(program)
 
-    def switch(self) -> NftablesSwitch:
-        """Return the gateway's switch, as the site has it before its first release."""
-        blue, green = (Endpoint(IPv4Address(ADDRESSES[name]), FILER_PORT) for name in ("blue", "green"))
-        virtual = VirtualAddress(IPv4Address(VIRTUAL), (Service(FILER_PORT, blue, green),))
-        return NftablesSwitch(self.gateway.transport(), virtual)
-
     def writes(self, written: Written, stopped: threading.Event, *, name: str) -> threading.Thread:
         """Start a writer through the virtual address."""
 
@@ -117,7 +108,6 @@ class WeedPairLab(PairLab):
             "addresses": {name: f"{ADDRESSES[name]}:{FILER_PORT}" for name in ("blue", "green")},
             "virtual_ip": f"{VIRTUAL}:{FILER_PORT}",
             "health": "http://{active}/",
-            "dead_man": DEAD_MAN_SECONDS,
             "replication": (
                 f'engine = "seaweedfs"\nwriters = "two"\npath = "{PATH}"\nnode = "blue-1"\nweed = "{sync.program}"\n'
                 f'metrics = "{ADDRESSES["blue"]}:{METRICS_PORT}"\n'
