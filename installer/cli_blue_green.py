@@ -77,9 +77,15 @@ def make_replicator(site: Site) -> tuple[Replicator, Promotion | None]:
 
         moved = make_postgresql(table, partial(_transport_to, site))
         return moved, moved
+    transport, argv = _transport_to(site, table.node), table.command or ()
+    if table.writers == "one":
+        from teraferry.installer.adapters.replicator.command_primary import CommandPrimary
+
+        primary = CommandPrimary(transport, argv, writers="one")
+        return primary, primary
     from teraferry.installer.adapters.replicator.command import CommandReplicator
 
-    return CommandReplicator(_transport_to(site, table.node), table.command or (), writers=table.writers), None
+    return CommandReplicator(transport, argv, writers="two"), None
 
 
 def make_health(site: Site) -> HealthProbe:

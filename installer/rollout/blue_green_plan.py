@@ -243,13 +243,6 @@ def _writes(replication: ReplicationTable, *, active: str, standby: str) -> tupl
             "recovery, never as none unless that is proven; `rollback` merges them when it is back",
             "what was written on both clusters is kept in both versions, and nothing is committed until it is resolved",
         )
-    if replication.engine == "command":
-        raise RefusedError(
-            "no-write-guarantee",
-            'site with writers = "one" and engine = "command": no program of a site\'s own moves a primary, expected '
-            "an engine that does",
-            hint='Write writers = "two" where both clusters take writes, or name the database\'s own engine.',
-        )
     if not replication.write_hold_seconds:
         raise RefusedError(
             "no-write-guarantee",

@@ -1,4 +1,6 @@
-"""What every ``Replicator`` with one writer, and its ``Promotion``, must do: the fakes and PostgreSQL, in one run.
+"""What every ``Replicator`` with one writer, and its ``Promotion``, must do, in one run.
+
+They are the fakes, a site's own program, and PostgreSQL.
 
 The real one is two servers in namespaces, a pgbouncer each; clients write through both. The tests share them, and each
 begins with whoever is primary by then and a standby that streams.
@@ -7,17 +9,21 @@ begins with whoever is primary by then and a standby that streams.
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import pytest
 
 from teraferry.bundles.errors import RefusedError
+from teraferry.installer.adapters.replicator.command_primary import CommandPrimary
+from teraferry.installer.adapters.transport.local import LocalTransport
 from teraferry.installer.blue_green_ports import Promotion, Replicator
-from tests.fakes.one_writer import OTHER, FakeOneWriter
+from tests.fakes.one_writer import OTHER, FakeOneWriter, load, store
 from tests.fakes.pair_hands import PairReplicator
 from tests.fakes.pair_world import PairWorld
 from tests.fakes.rollout_site import Life
@@ -81,44 +87,57 @@ class Rig:
 
 
 class FakeWorld:
-    """The fake's own memory."""
+    """The fake's own memory, or that of the program over it."""
 
-    def __init__(self, fake: FakeOneWriter) -> None:
-        self._fake = fake
+    def __init__(self, opened: Callable[[], FakeOneWriter], closed: Callable[[FakeOneWriter], None]) -> None:
+        self._opened = opened
+        self._closed = closed
+
+    @contextmanager
+    def fake(self) -> Iterator[FakeOneWriter]:
+        fake = self._opened()
+        yield fake
+        self._closed(fake)
 
     def begin(self, through: str) -> Write:
         content = f"through {through} {next(_numbers)}"
         done: list[bool] = []
 
         def acknowledged() -> bool:
-            if not done and not self._fake.is_held:
-                self._fake.write(content)
-                done.append(True)
+            with self.fake() as fake:
+                if not done and not fake.is_held:
+                    fake.write(content)
+                    done.append(True)
             return bool(done)
 
         acknowledged()
         return Write(content, acknowledged)
 
     def has(self, cluster: str, content: str) -> bool:
-        return content in self._fake.logs[cluster]
+        return content in self._opened().logs[cluster]
 
     def lapse(self) -> None:
-        self._fake.now_seconds += 2
+        with self.fake() as fake:
+            fake.now_seconds += 2
 
     def stop_standby(self, standby: str) -> None:
-        self._fake.down.add(standby)
+        self.kill(standby)
 
     def kill(self, cluster: str) -> None:
-        self._fake.down.add(cluster)
+        with self.fake() as fake:
+            fake.down.append(cluster)
 
     def revive(self, cluster: str) -> None:
-        self._fake.down.discard(cluster)
+        with self.fake() as fake:
+            fake.down.remove(cluster)
 
     def part(self, primary: str) -> None:
-        self._fake.parted = True
+        with self.fake() as fake:
+            fake.parted = True
 
     def join(self, primary: str) -> None:
-        self._fake.parted = False
+        with self.fake() as fake:
+            fake.parted = False
 
 
 class RealWorld:
@@ -166,17 +185,24 @@ class RealWorld:
         self._pair.join(primary)
 
 
-@pytest.fixture(scope="module", params=["fake", "pair", pytest.param("postgresql", marks=pytest.mark.real)])
+@pytest.fixture(scope="module", params=["fake", "pair", "command", pytest.param("postgresql", marks=pytest.mark.real)])
 def module_rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     if request.param == "fake":
         fake = FakeOneWriter()
-        yield Rig(fake, FakeWorld(fake))
+        yield Rig(fake, FakeWorld(lambda: fake, lambda _: None))
         return
     if request.param == "pair":
         # What rollouts in memory replicate with.
         world = PairWorld(writers="one")
         world.clients_write = False
-        yield Rig(PairReplicator(world, Life()), FakeWorld(world.one))
+        yield Rig(PairReplicator(world, Life()), FakeWorld(lambda: world.one, lambda _: None))
+        return
+    if request.param == "command":
+        state = tmp_path_factory.mktemp("program") / "state.json"
+        store(FakeOneWriter(), state)
+        argv = [sys.executable, "-m", "tests.fakes.one_writer", str(state)]
+        over_a_file = FakeWorld(lambda: load(state), lambda fake: store(fake, state))
+        yield Rig(CommandPrimary(LocalTransport("site"), argv, writers="one"), over_a_file)
         return
     with PostgresPair(tmp_path_factory.mktemp("pair")) as pair, ThreadPoolExecutor() as threads:
         yield Rig(pair.replicator(), RealWorld(pair, threads))
@@ -191,6 +217,11 @@ def rig(module_rig: Rig) -> Rig:
 @pytest.fixture
 def primary(rig: Rig) -> str:
     return rig.pair.primary()
+
+
+def nothing_pending(rig: Rig, source: str) -> bool:
+    pending = rig.pair.pending(source)
+    return pending is not None and not pending
 
 
 def refused(action: Callable[[], object]) -> str:
@@ -211,14 +242,14 @@ def test_sync_state_returns_when_all_before_it_is_on_the_standby(rig: Rig, prima
     assert [rig.world.has(OTHER[primary], content) for content in written] == [True, True]
     seen = rig.pair.observe(primary)
     assert (seen.received, seen.in_flight, seen.failed) == (seen.processed, 0, 0)
-    assert list(rig.pair.pending(primary) or ()) == []
+    assert nothing_pending(rig, primary)
     rig.sync(primary)
 
 
 def test_standby_is_no_source(rig: Rig, primary: str) -> None:
     assert refused(lambda: rig.sync(OTHER[primary])) == "replication-failed"
     assert refused(lambda: rig.pair.observe(OTHER[primary])) == "replication-cannot-tell"
-    assert rig.pair.pending(OTHER[primary]) == []
+    assert nothing_pending(rig, OTHER[primary])
 
 
 def test_standby_that_is_stopped_cannot_tell_and_start_goes_on_from_where_it_was(rig: Rig, primary: str) -> None:
@@ -246,7 +277,7 @@ def test_what_does_not_come_over_is_pending_and_stalls(rig: Rig, primary: str) -
     assert told == "replication-stalled"
     rig.pair.start()
     rig.sync(primary)
-    assert rig.pair.pending(primary) == []
+    assert nothing_pending(rig, primary)
 
 
 def test_writes_wait_while_they_are_held_and_none_fails(rig: Rig) -> None:

@@ -1,8 +1,17 @@
-"""Two databases in memory with one primary between them, a gate before it, and a clock that a test moves on."""
+"""Two databases in memory with one primary between them, a gate before it, and a clock that a test moves on.
+
+Run as a program it is a site's own replication behind ``CommandPrimary``, with its state in a file::
+
+    python -m tests.fakes.one_writer STATE promote green
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from teraferry.bundles.errors import RefusedError
 from teraferry.installer.blue_green_ports import ReplicationObservation
@@ -10,6 +19,7 @@ from teraferry.installer.blue_green_ports import ReplicationObservation
 OTHER = {"blue": "green", "green": "blue"}
 
 
+@dataclass
 class FakeOneWriter:
     """``Replicator`` with one writer, and ``Promotion``, in memory.
 
@@ -18,13 +28,12 @@ class FakeOneWriter:
     hold.
     """
 
-    def __init__(self) -> None:
-        self.now_seconds = 0.0
-        self.logs: dict[str, list[str]] = {"blue": [], "green": []}
-        self.down: set[str] = set()
-        self.parted = False
-        self.first = "blue"
-        self._held_until: float | None = None
+    now_seconds: float = 0.0
+    logs: dict[str, list[str]] = field(default_factory=lambda: {"blue": [], "green": []})
+    first: str = "blue"
+    down: list[str] = field(default_factory=list)
+    parted: bool = False
+    held_until: float | None = None
 
     @property
     def writers(self) -> str:
@@ -48,10 +57,15 @@ class FakeOneWriter:
             raise _refusal("replication-cannot-tell", "a server is down")
         if source != self.first:
             raise _refusal("replication-failed", f"{source} is not the primary")
-        self.logs[source].append(f"marker {marker}")
-        self._stream()
+        self.write_marker(source, marker)
         if self.parted:
             raise _refusal("replication-stalled", f"nothing moved for {stalled_after_seconds} s")
+
+    def write_marker(self, source: str, marker: str) -> None:
+        if self.down or source != self.first:
+            raise _refusal("replication-cannot-tell", f"{source} takes no marker")
+        self.logs[source].append(f"marker {marker}")
+        self._stream()
 
     def pending(self, source: str) -> Sequence[str] | None:
         other = OTHER[source]
@@ -69,7 +83,7 @@ class FakeOneWriter:
 
     def hold_writes(self, *, seconds: float) -> None:
         self.primary()
-        self._held_until = self.now_seconds + seconds
+        self.held_until = self.now_seconds + seconds
 
     def promote(self, cluster: str) -> None:
         if cluster == self.first and cluster not in self.down:
@@ -79,16 +93,16 @@ class FakeOneWriter:
         if not self.is_held:
             raise _refusal("write-hold-lapsed", "writes go on")
         self._stream()
-        self.down = {self.first}
+        self.down = [self.first]
         self.first = cluster
 
     def release_writes(self) -> None:
-        self._held_until = None
+        self.held_until = None
 
     @property
     def is_held(self) -> bool:
         """Whether a client's write would wait."""
-        return self._held_until is not None and self.now_seconds < self._held_until
+        return self.held_until is not None and self.now_seconds < self.held_until
 
     def write(self, content: str) -> None:
         """What a client's write does that does not wait any more."""
@@ -100,5 +114,56 @@ class FakeOneWriter:
             self.logs[OTHER[self.first]] = list(self.logs[self.first])
 
 
+def answer(fake: FakeOneWriter, word: str, *words: str) -> dict[str, object]:
+    """Return what the site's own program says."""
+    if word == "start":
+        fake.start()
+        return {"running": True}
+    if word == "observe":
+        return asdict(fake.observe(words[0]))
+    if word == "write-marker":
+        fake.write_marker(*words)
+        return {"written": True}
+    if word == "read-marker":
+        return {"arrived": not fake.parted}
+    if word == "pending":
+        return {"pending": fake.pending(words[0])}
+    if word == "conflicts":
+        return {"conflicts": list(fake.conflicts(marker=words[0]))}
+    if word == "hold":
+        fake.hold_writes(seconds=int(words[0]))
+    elif word == "promote":
+        fake.promote(words[0])
+    elif word == "release":
+        fake.release_writes()
+    held = (fake.held_until or 0) - fake.now_seconds if fake.is_held else None
+    return {"primary": fake.primary(), "held_seconds": held, "under_way": 0}
+
+
+def load(state: Path) -> FakeOneWriter:
+    return FakeOneWriter(**json.loads(state.read_text()))
+
+
+def store(fake: FakeOneWriter, state: Path) -> None:
+    state.write_text(json.dumps(asdict(fake)))
+
+
+def main() -> int:
+    state = Path(sys.argv[1])
+    fake = load(state)
+    try:
+        said = answer(fake, *sys.argv[2:])
+    except RefusedError as error:
+        print(error.message, file=sys.stderr)
+        return 1
+    store(fake, state)
+    print(json.dumps(said))
+    return 0
+
+
 def _refusal(reference: str, found: str) -> RefusedError:
     return RefusedError(reference, f"replication: {found}, expected it to run", hint="Look at it.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -140,7 +140,7 @@ class PairWorld:
         if cluster not in self.dead:
             self.two.kill(cluster)
         self.dead.add(cluster)
-        self.one.down.add(cluster)
+        self.one.down = sorted({*self.one.down, cluster})
         self.told_though_dead = {cluster} if told else set()
         self.two.running = False
         self.health[cluster] = "silent"
@@ -154,7 +154,7 @@ class PairWorld:
                 self.two.revive(cluster)
             self.dead.discard(cluster)
             if cluster == self.one.first:
-                self.one.down.discard(cluster)
+                self.one.down = [each for each in self.one.down if each != cluster]
             self.health[cluster] = "ok"
             for node in NODES[cluster]:
                 self.programs[node].running = self.programs[node].selected

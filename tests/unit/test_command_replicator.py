@@ -1,4 +1,4 @@
-"""A replication program of the site's own: everything but a right answer is none."""
+"""A replication program of the site's own, with two writers or one: everything but a right answer is none."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from teraferry.bundles.errors import RefusedError
 from teraferry.installer.adapters.replicator.command import CommandReplicator
+from teraferry.installer.adapters.replicator.command_primary import CommandPrimary
 from teraferry.installer.adapters.transport.local import LocalTransport
 
 EVEN = {"received": 4, "processed": 4, "in_flight": 0, "failed": 0}
@@ -103,3 +104,52 @@ def test_marker_alone_is_not_enough(tmp_path: Path, counts: dict[str, int], refu
 
 def test_what_cannot_be_told_is_not_nothing(tmp_path: Path) -> None:
     assert replicator(tmp_path, pending={"pending": None}).pending("green") is None
+
+
+# ---- one writer
+
+HELD = {"primary": "blue", "held_seconds": 9.5, "under_way": 0}
+FREE = {**HELD, "held_seconds": None}
+
+
+def mover(folder: Path, primary: object, **said: object) -> CommandPrimary:
+    """Return one whose program says ``primary`` whenever it is asked who is, and acknowledges everything else."""
+    words = {**dict.fromkeys(("hold", "promote", "release"), HELD), **said}
+    for word, answer in {"primary": primary, **words}.items():
+        (folder / word).write_text(answer if isinstance(answer, str) else json.dumps(answer))
+    program = folder / "program"
+    program.write_text(f'#!/bin/sh\necho "$*" >>"{folder}/asked"\ncat "{folder}/$1"\n')
+    program.chmod(0o755)
+    return CommandPrimary(LocalTransport("site"), [str(program)], writers="one")
+
+
+@pytest.mark.parametrize("seen", [FREE, {**HELD, "under_way": 1}, "all waits", {**HELD, "more": 1}])
+def test_hold_that_cannot_be_seen_is_released_and_refused(tmp_path: Path, seen: object) -> None:
+    assert reference(lambda: mover(tmp_path, seen).hold_writes(seconds=5.9)) == "write-hold-failed"
+
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert (asked[0], "release" in asked) == ("hold 5", True)
+
+
+@pytest.mark.parametrize("seen", [FREE, {**HELD, "under_way": 1}, {**HELD, "held_seconds": 0.5}])
+def test_nothing_is_promoted_unless_every_write_waits(tmp_path: Path, seen: object) -> None:
+    assert reference(lambda: mover(tmp_path, seen).promote("green")) == "write-hold-lapsed"
+
+    assert "promote" not in (tmp_path / "asked").read_text()
+
+
+def test_promotion_that_only_the_program_speaks_of_is_none(tmp_path: Path) -> None:
+    tried = mover(tmp_path, HELD, promote={**HELD, "primary": "green"})
+
+    assert reference(lambda: tried.promote("green")) == "promotion-failed"
+    tried.promote("blue")  # it is, already
+
+
+def test_release_is_believed_when_it_is_seen(tmp_path: Path) -> None:
+    assert reference(mover(tmp_path, HELD).release_writes) == "write-hold-failed"
+    mover(tmp_path, FREE).release_writes()
+
+
+@pytest.mark.parametrize("seen", ["", "{}", {**HELD, "primary": "red"}, {**HELD, "held_seconds": -1}])
+def test_primary_that_is_told_otherwise_is_not_known(tmp_path: Path, seen: object) -> None:
+    assert reference(mover(tmp_path, seen).primary) == "replication-cannot-tell"

@@ -71,11 +71,13 @@ def test_one_writer_without_a_hold_on_writes_can_keep_no_promise() -> None:
     assert (caught.value.exit_status, caught.value.reference) == (40, "no-write-guarantee")
 
 
-def test_program_of_the_site_moves_no_primary() -> None:
+def test_program_of_the_site_moves_a_primary_within_the_hold_on_writes() -> None:
     text = pair_site().replace('engine = "seaweedfs"', 'engine = "command"\ncommand = ["keep-alike"]')
-    with pytest.raises(RefusedError) as caught:
-        plan(text.replace('path = "/data"', "write_hold_seconds = 5").replace('writers = "two"', 'writers = "one"'))
+    one = text.replace('path = "/data"', "write_hold_seconds = 5").replace('writers = "two"', 'writers = "one"')
 
+    assert "5 s" in guarantees(one)
+    with pytest.raises(RefusedError) as caught:
+        plan(one.replace("write_hold_seconds = 5", ""))
     assert caught.value.reference == "no-write-guarantee"
 
 

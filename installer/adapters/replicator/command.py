@@ -18,7 +18,8 @@ To each it answers with exit status 0 and, on stdout::
     {"pending": ["...", ...]}        or null where that cannot be told
     {"conflicts": ["...", ...]}
 
-Anything else, also silence, is "cannot tell", and that never passes. Each may be asked again.
+Anything else, also silence, is "cannot tell", and that never passes. Each may be asked again. With one writer there are
+more words: see ``command_primary``.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Conflicts(Model, frozen=True):
     conflicts: tuple[str, ...]
 
 
-_Answer = TypeVar("_Answer", Started, Observed, Written, Arrived, Pending, Conflicts)
+_Answer = TypeVar("_Answer", bound=Model)
 
 
 class CommandReplicator:
@@ -99,6 +100,7 @@ class CommandReplicator:
         self.writers = writers
         self._transport = transport
         self._argv = tuple(argv)
+        self._program = self._argv[0]
 
     def start(self) -> None:
         """Run "start"; see ``blue_green_ports.Replicator``."""
@@ -106,7 +108,7 @@ class CommandReplicator:
             self._ask(Started, "start")
         except RefusedError as error:
             raise RefusedError(
-                "replication-failed", error.message, hint=error.hint, facts={"what": self._argv[0]}
+                "replication-failed", error.message, hint=error.hint, facts={"what": self._program}
             ) from error
 
     def observe(self, source: str) -> ReplicationObservation:
@@ -163,7 +165,7 @@ class CommandReplicator:
     def _refused(self, reference: str, found: str, expected: str) -> RefusedError:
         return RefusedError(
             reference,
-            f"replication by {self._argv[0]}: {found}, expected {expected}",
+            f"replication by {self._program}: {found}, expected {expected}",
             hint="Mend what [replication] in site.toml names, then type the same command again.",
-            facts={"what": self._argv[0], "found": found},
+            facts={"what": self._program, "found": found},
         )
