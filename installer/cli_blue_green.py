@@ -96,7 +96,7 @@ def make_health(site: Site) -> HealthProbe:
 
     traffic, _ = require_tables(site)
     monitor = require_monitor(site)
-    ca = monitor.ca or site.registry.ca
+    ca = monitor.ca or site.registry.site_ca
     return HttpHealth(
         {"blue": monitor.url_of(traffic.blue), "green": monitor.url_of(traffic.green)},
         ca=None if ca is None else Path(ca),

@@ -105,7 +105,7 @@ class _Asked:
 
         if way.http is not None:
             (url,) = self._table.expand(way.http, () if node is None else (node,))
-            ca = self._table.ca or self._site.registry.ca
+            ca = self._table.ca or self._site.registry.site_ca
             return HttpProbe(f"{method} {url}", url, ca=None if ca is None else Path(ca), method=method)
         argv = [word if node is None else expand(word, node) for word in way.command or ()]
         return CommandProbe(" ".join(argv), argv, LocalTransport("here"))

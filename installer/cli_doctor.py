@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 
-from teraferry.bundles.errors import RefusedError, TeraFerryError, TrustError, UsageError
+from teraferry.bundles.errors import RefusedError, TrustError, UsageError
 from teraferry.bundles.progress import Progress
 from teraferry.bundles.system.clock import now_utc
 from teraferry.installer import cli_gates as gates
@@ -14,6 +14,7 @@ from teraferry.installer import cli_wiring as wiring
 from teraferry.installer.cli_blue_green import make_health, make_replicator, make_switch
 from teraferry.installer.cli_cluster import make_cluster
 from teraferry.installer.cli_key_wiring import key_probes
+from teraferry.installer.cli_kit_registry import look_at_kit_registry
 from teraferry.installer.cli_registry import registry_certificate_expiry
 from teraferry.installer.cli_workloads import docker_of
 from teraferry.installer.doctor import Advice, Probe, require_all_well, rows_of, run_probes
@@ -49,7 +50,7 @@ def examine(place: wiring.Place, progress: Progress) -> Mapping[str, object]:
     """
     site = _site(place)
     days = site.identity.next_visit_days if isinstance(site, Site) else DEFAULT_NEXT_VISIT_DAYS
-    ahead = Horizon(_known_past(place), days)
+    ahead = Horizon(wiring.known_past(place), days)
     probes = [
         Probe("tier", lambda: wiring.decide_tier(place, None).said),
         Probe("trust", lambda: _trust(place, ahead)),
@@ -61,7 +62,7 @@ def examine(place: wiring.Place, progress: Progress) -> Mapping[str, object]:
         site.facts["checks"] = rows_of(checks)
         raise site
     wiring.guard_egress(site)
-    probes = [Probe("registry", partial(_registry, site, ahead)), *_tier_probes(site, place)]
+    probes = [Probe("registry", partial(_registry, site, place, ahead)), *_tier_probes(site, place)]
     if (demand := demand_of(site.trust)) is not None:
         probes.append(Probe("openpgp", partial(_openpgp, demand, ahead)))
     probes += [Probe(f"node {node.name}", partial(_node, node)) for node in site.nodes]
@@ -113,16 +114,6 @@ def _tier_2(place: wiring.Place, look: Callable[[str], str]) -> str | Advice:
             raise
         # Before the first tier 2 install nobody set these up; the install does, or says what is missing.
         return Advice(f"not yet: {refused.message}", refused.hint)
-
-
-def _known_past(place: wiring.Place) -> datetime:
-    """Return the latest time that is proven past; a store that cannot be read says so in its own check."""
-    try:
-        store = place.store()
-        floors = [store.load(product).floor.newest_signed_at for product in store.products()]
-    except TeraFerryError:
-        floors = []
-    return max([now_utc(), wiring.build_date(), *floors])
 
 
 def _trust(place: wiring.Place, ahead: Horizon) -> str | Advice:
@@ -187,7 +178,9 @@ def _clock(place: wiring.Place) -> str:
     return f"{now:%Y-%m-%d %H:%M} UTC"
 
 
-def _registry(site: Site, ahead: Horizon) -> str | Advice:
+def _registry(site: Site, place: wiring.Place, ahead: Horizon) -> str | Advice:
+    if site.registry.service is not None:
+        return look_at_kit_registry(site, site.registry.service, place, ahead)
     wiring.make_registry(site).require_ready()
     found = f"{site.registry.url} answers and lets us in"
     expires = registry_certificate_expiry(site)

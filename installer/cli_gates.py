@@ -49,7 +49,7 @@ def _make_probe(name: str, probe: Probe, site: Site) -> ComplianceProbe:
     from teraferry.installer.adapters.compliance.http import HttpProbe
 
     if probe.http is not None:
-        ca = probe.ca or site.registry.ca
+        ca = probe.ca or site.registry.site_ca
         return HttpProbe(name, probe.http, ca=None if ca is None else Path(ca))
     if probe.file is not None:
         return FileProbe(name, Path(probe.file), max_age=timedelta(seconds=probe.max_age_seconds or 0), now=now_utc)

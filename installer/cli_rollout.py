@@ -16,11 +16,13 @@ from teraferry.installer import cli_gates as gates
 from teraferry.installer import cli_tiers as tiers
 from teraferry.installer import cli_wiring as wiring
 from teraferry.installer.cli_command import Result, command
+from teraferry.installer.cli_kit_registry import make_kit_registry
 from teraferry.installer.cli_wiring import Place
 from teraferry.installer.rollout.journal import head_of
 
 if TYPE_CHECKING:
     from teraferry.installer.install import InstallReport
+    from teraferry.installer.kit_registry.bring_up import KitRegistry
     from teraferry.installer.rollout.plan import Plan
     from teraferry.installer.verify import VerifiedBundle
 
@@ -45,6 +47,7 @@ def plan(place: Place, console: CommandConsole, kit: Path) -> Result:
         made,
         outlook=tiers.make_outlook(site, made, bundle, console, keys=keys),
         registry=wiring.make_registry(site),
+        kit_registry=make_kit_registry(site, place, console, journal=journal),
         compliance=gates.make_compliance(site),
         preflight=gates.make_preflight(site, made),
         state=place.state,
@@ -74,7 +77,6 @@ def _install_here(
     from teraferry.installer import install as service
     from teraferry.installer.cli_key_wiring import guard_keys
     from teraferry.installer.trust.accepted import accept_release
-    from teraferry.installer.verify import require_blobs
 
     stop_requested = executor.stop_requests()
     strategy, site = wiring.open_site(place, kit, console)
@@ -83,11 +85,13 @@ def _install_here(
         bundle = wiring.verify_or_hand_over(place, kit, console)
         journal = place.journal()
         made = tiers.make_plan(strategy.tier, bundle, site, journal.replay())
-        require_blobs(bundle, (target.digest for target in made.targets))
+        kit_registry = make_kit_registry(site, place, console, journal=journal)
+        _require_blobs(bundle, made, kit_registry)
         keys = guard_keys(site, made, place, console, journal=journal)
         parts = service.InstallParts(
             journal=journal,
             registry=wiring.make_registry(site),
+            kit_registry=kit_registry,
             rollout=tiers.make_rollout(site, made, bundle, console, keys=keys, stop_requested=stop_requested),
             lock=wiring.make_lock(site, place, instead_of=instead_of),
             instead_of=instead_of,
@@ -158,6 +162,7 @@ def load(place: Place, console: CommandConsole, kit: Path, *, check_registry: bo
             jobs=wiring.LOAD_CONNECTIONS,
             progress=console,
             check_registry=check_registry,
+            kit_registry=make_kit_registry(site, place, console, journal=journal),
         )
     return {
         "product": bundle.release.bundle.product,
@@ -166,6 +171,14 @@ def load(place: Place, console: CommandConsole, kit: Path, *, check_registry: bo
         "skipped_bytes": report.skipped_bytes,
         "tags": list(report.tags),
     }
+
+
+def _require_blobs(bundle: VerifiedBundle, made: Plan, kit_registry: KitRegistry | None) -> None:
+    from teraferry.installer.verify import require_blobs
+
+    program = None if kit_registry is None else kit_registry.program_of(bundle)
+    own = [] if program is None else [program.digest]
+    require_blobs(bundle, [*own, *(target.digest for target in made.targets)])
 
 
 def release_fields(bundle: VerifiedBundle) -> dict[str, object]:

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from teraferry.bundles.errors import TeraFerryError
 from teraferry.bundles.system.clock import monotonic_seconds, now_utc, sleep_seconds
 from teraferry.installer.adapters.journal.file import FileJournal
 from teraferry.installer.adapters.lock import site_lock
@@ -190,11 +191,24 @@ def build_date() -> datetime:
     return built_at()
 
 
+def known_past(place: Place) -> datetime:
+    """Return the latest time that is proven past; a store that cannot be read says so elsewhere."""
+    try:
+        store = place.store()
+        floors = [store.load(product).floor.newest_signed_at for product in store.products()]
+    except TeraFerryError:
+        floors = []
+    return max([now_utc(), build_date(), *floors])
+
+
 def make_registry(site: Site) -> Registry:
-    """Return the site's registry; nothing is sent yet."""
+    """Return the site's registry; nothing is sent yet, and of one that a release brings nothing is read either."""
     from teraferry.installer.adapters.registry.distribution import open_registry
+    from teraferry.installer.adapters.registry.late import LateRegistry
     from teraferry.installer.cli_registry import registry_settings
 
+    if site.registry.service is not None:
+        return LateRegistry(registry_settings(site), connections=LOAD_CONNECTIONS)
     return open_registry(registry_settings(site), connections=LOAD_CONNECTIONS)
 
 

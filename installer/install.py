@@ -19,13 +19,14 @@ from teraferry.bundles.errors import Fact, RefusedError, RolledBackError
 from teraferry.bundles.manifest import Release
 from teraferry.bundles.progress import Progress
 from teraferry.installer.images.load import LoadReport, load_images
-from teraferry.installer.load import release_facts
+from teraferry.installer.kit_registry.bring_up import KitRegistry
 from teraferry.installer.ports import Entry, Journal, Lock, Registry
 from teraferry.installer.rollout.execute import DONE, ENDED, INTENT, STARTED, Clock, RunRecord
 from teraferry.installer.rollout.journal import head_of
 from teraferry.installer.rollout.plan import Plan
 from teraferry.installer.rollout.runs import SUPERSEDED, OpenRun, installed_version_of, open_run_of
 from teraferry.installer.rollout.tier import Rollout
+from teraferry.installer.trust.record import release_facts
 from teraferry.installer.verify import VerifiedBundle
 
 LOAD = "load_registry"
@@ -48,6 +49,7 @@ class InstallParts:
     require_compliance: Callable[[], None]  # waits or raises, 41, while a hold or an export runs
     require_nodes_ready: Callable[[], object]  # raises where a node could not take what is brought to it
     require_not_stopped: Callable[[], None]  # raises StoppedByOperatorError, before anything is tagged
+    kit_registry: KitRegistry | None = None  # at a site without a registry: the one that the release brings
     instead_of: str = ""  # the holder whose locks on nodes are taken over, for the journal
 
 
@@ -67,7 +69,8 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
 
     1. Ask everything that can refuse: the version, the compliance lock, every node, the registry, the keys that must
        survive, what the tier itself looks at (in tier 1 the cluster's health), the lock on every node.
-    2. Bring every blob to the registry; nothing names them yet, so nothing has changed.
+    2. Where the site has no registry, bring up the release's. Bring every blob to it; nothing names them yet, so
+       nothing has changed.
     3. Copy wrapped keys away, raise the trust floor, open the run and record the keys; then tag.
     4. Roll out. 5. Look at the keys again, compare what runs with what was signed, and end the run.
 
@@ -87,7 +90,7 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
         # What is in hand is finished whatever runs: a node that is away makes the data that a hold protects less safe.
         parts.require_compliance()
         parts.require_nodes_ready()
-    parts.registry.require_ready()
+    (parts.registry.require_ready() if parts.kit_registry is None else parts.kit_registry.require_ready(bundle))
     begun_with = parts.rollout.require_ready(entries, run=run)
     parts.confirm(plan)
     parts.require_not_stopped()
@@ -103,8 +106,11 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
             record.note("locks-taken-over", holder=parts.instead_of)
 
     with _locked(parts):
-        # A run that gave up needs the old version only, which is on the nodes.
-        load = LoadReport(0, 0, 0, 0, ()) if record.is_rolling_back() else _load(bundle, parts, record, begin)  # 2, 3
+        load = LoadReport(0, 0, 0, 0, ())
+        if not record.is_rolling_back():  # A run that gave up needs the old version only, which is on the nodes.
+            if parts.kit_registry is not None:
+                parts.kit_registry.bring_up(bundle)
+            load = _load(bundle, parts, record, begin)  # 2, 3
         try:
             parts.rollout.roll_out(plan, record, begun_with)  # 4
         except RolledBackError:

@@ -6,14 +6,15 @@ release is installed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from teraferry.bundles.progress import Progress
 from teraferry.installer.images.load import LoadReport, load_images
+from teraferry.installer.kit_registry.bring_up import KitRegistry
 from teraferry.installer.ports import Journal, Registry
 from teraferry.installer.rollout.execute import Clock, RunRecord
+from teraferry.installer.trust.record import release_facts
 from teraferry.installer.verify import VerifiedBundle
-from teraferry.keys.trusted import TrustedRelease
 
 LOADING, LOADED = "load-started", "loaded"
 
@@ -28,6 +29,7 @@ def load(
     jobs: int,
     progress: Progress,
     check_registry: bool,
+    kit_registry: KitRegistry | None = None,
 ) -> LoadReport:
     """Load every image of ``bundle``, with an entry before the first tag and one after the last.
 
@@ -43,10 +45,14 @@ def load(
         jobs: Connections that push at the same time.
         progress: Told of bytes.
         check_registry: Also read every blob back.
+        kit_registry: At a site without a registry: the one that the release brings.
 
     Raises:
-        BundleError: 10, 11. RefusedError: 44. OperatorNeededError: ``journal-corrupt``, 62.
+        BundleError: 10, 11. RefusedError: 44. OperatorNeededError: ``journal-corrupt``, ``registry-down``, 62.
+        RolledBackError: ``registry-rolled-back``, 50.
     """
+    if kit_registry is not None:
+        kit_registry.bring_up(bundle)
     signed = bundle.release.bundle
     run = f"load-{signed.product}-{signed.version}-{len(journal.replay()) + 1}"
     record = RunRecord(journal, run=run, clock=clock)
@@ -61,16 +67,3 @@ def load(
     if report.tags:
         record.note(LOADED, tags=list(report.tags), loaded_bytes=report.loaded_bytes)
     return report
-
-
-def release_facts(release: TrustedRelease) -> Mapping[str, object]:
-    """Return what the journal says of a release that was accepted: what it is, and who signed it."""
-    signed = release.bundle
-    return {
-        "bundle": signed.digest,
-        "product": signed.product,
-        "version": signed.version,
-        "sequence": signed.sequence,
-        "signers": list(release.signers),
-        "openpgp": release.openpgp,
-    }

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from teraferry.bundles.digest import Digest
+from teraferry.installer.kit_registry.generation import BEGUN, RETURNED
 from teraferry.installer.ports import Entry
 from teraferry.installer.rollout import blue_green_journal as blue_green
 from teraferry.installer.rollout import key_journal
@@ -34,6 +35,8 @@ _WORDS: Final = {
     STARTED: "run began",
     STOPPED: "stopped by the operator",
     UNDONE: "undone",
+    BEGUN: "the site's registry is set up or changed",
+    RETURNED: "the site's registry went back to the program before",
     "load-started": "load began",
     "loaded": "images loaded",
     "receipt-made": "receipt made",
@@ -54,6 +57,7 @@ _GRAVE: Final = frozenset(
         ROLLBACK,
         STOPPED,
         REPLACED,
+        RETURNED,
         "locks-taken-over",
         key_journal.UNDECIDED,
         blue_green.CONFLICTS,

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from teraferry.bundles.errors import RefusedError
+from teraferry.bundles.errors import RefusedError, UsageError
 from teraferry.bundles.image_plan import plan_images
 from teraferry.installer.blue_green_ports import HealthProbe, Replicator, TrafficSwitch
 from teraferry.installer.images.load import blob_tasks
 from teraferry.installer.install import require_upgrade_allowed
+from teraferry.installer.kit_registry.bring_up import KitRegistry
 from teraferry.installer.ports import Registry
 from teraferry.installer.rollout.blue_green_parts import BlueGreenParts
 from teraferry.installer.rollout.blue_green_plan import other_cluster
@@ -49,6 +50,7 @@ def foresee(
     *,
     outlook: Outlook,
     registry: Registry,
+    kit_registry: KitRegistry | None,
     compliance: ComplianceGate,
     preflight: Preflight,
     state: Path,
@@ -62,7 +64,8 @@ def foresee(
         bundle: Verified, if only its documents.
         plan: Made from it.
         outlook: Of the tier; asked once, and nothing is told to do anything.
-        registry: Asked whether it is ready.
+        registry: Asked whether it is ready; of a site that has one.
+        kit_registry: At a site without: the one that the release brings; looked at, and nothing is done.
         compliance: Its probes are asked once.
         preflight: Every node is looked at once.
         state: State folder, whose free bytes are shown.
@@ -74,10 +77,11 @@ def foresee(
     """
     signed = bundle.release.bundle
     keys, keys_seen = outlook.keys.foresee()
+    before_load, registry_seen = _registry(bundle, registry, kit_registry)
     return {
         "product": signed.product,
         "version": signed.version,
-        "steps": [step.text for step in plan.steps],
+        "steps": [*before_load, *(step.text for step in plan.steps)],
         "nodes": list(plan.nodes),
         "stays": list(plan.stays),
         "registry_bytes": sum(task.length_bytes for task in blob_tasks(plan_images(bundle.manifest, bundle.reader))),
@@ -86,7 +90,7 @@ def foresee(
         "installed": installed,
         "gates": {
             "version": _gate(lambda: require_upgrade_allowed(bundle.manifest.release, installed), "allowed"),
-            "registry": _gate(registry.require_ready, "ready"),
+            "registry": registry_seen,
             "nodes": _told(preflight.require_ready, otherwise="refused"),
             **{name: _told(look) for name, look in outlook.gates.items()},
             **({"compliance": _gate(compliance.require_open, "open")} if compliance.probes else {}),
@@ -97,6 +101,18 @@ def foresee(
         "on_failure": outlook.on_failure,
         **({"standby": plan.standby, "guarantees": list(plan.guarantees)} if plan.standby else {}),
     }
+
+
+def _registry(bundle: VerifiedBundle, registry: Registry, kit_registry: KitRegistry | None) -> tuple[list[str], str]:
+    """Return the steps that a registry of the release takes, and what the gate sees."""
+    if kit_registry is None:
+        return [], _gate(registry.require_ready, "ready")
+    try:
+        kit_registry.require_ready(bundle)
+        steps = list(kit_registry.foresee(bundle))
+    except (RefusedError, UsageError) as refused:
+        return [], f"refused: {refused.message}"
+    return steps, "will be brought up from the release" if steps else "ready"
 
 
 def rolling_outlook(rolling: RollingParts) -> Outlook:

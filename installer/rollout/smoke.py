@@ -134,7 +134,12 @@ def _is_for(test: SmokeTable, node: Node) -> bool:
 def _of_release(test: ReleaseTest, node: Node, site: Site) -> SmokeTest:
     condition = Condition(test.field, test.equals)
     return SmokeTest(
-        node.name, _base_url(node) + test.http, site.registry.ca, (), condition, within_seconds=DEFAULT_SMOKE_SECONDS
+        node.name,
+        _base_url(node) + test.http,
+        site.registry.site_ca,
+        (),
+        condition,
+        within_seconds=DEFAULT_SMOKE_SECONDS,
     )
 
 
@@ -143,7 +148,7 @@ def _of_site(test: SmokeTable, node: Node, site: Site) -> SmokeTest:
     return SmokeTest(
         node.name,
         url if test.is_whole_url or not url else _base_url(node) + url,
-        test.ca or site.registry.ca,
+        test.ca or site.registry.site_ca,
         test.command or (),
         Condition(test.pass_when.field, test.pass_when.equals),
         test.within_seconds,

@@ -94,6 +94,15 @@ def is_loopback(host: str) -> bool:
         return False  # a name: whatever it resolves to today, it may be another machine tomorrow
 
 
+def is_address(host: str) -> bool:
+    """Tell whether ``host`` is an IP address rather than a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _host(host: str, text: str) -> str:
     try:
         if host.startswith("[") and host.endswith("]"):

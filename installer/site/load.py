@@ -13,15 +13,8 @@ from pathlib import Path
 from teraferry.bundles.errors import UsageError
 from teraferry.installer.site.cluster_table import ClusterTable
 from teraferry.installer.site.file import read_site_file
-from teraferry.installer.site.model import (
-    Credentials,
-    Deploy,
-    Node,
-    RegistryTable,
-    Site,
-    Transport,
-    TrustTable,
-)
+from teraferry.installer.site.model import Deploy, Node, Site, Transport, TrustTable
+from teraferry.installer.site.registry_table import Credentials, RegistryTable
 from teraferry.installer.site.rules import require_sound, require_sound_trust
 from teraferry.installer.site.strategy import Strategy, detect_deployment_strategy, parse_environment_tier
 from teraferry.installer.site.text import SiteText

@@ -16,6 +16,7 @@ from teraferry.installer.site.asking import ComplianceTable, SmokeTable
 from teraferry.installer.site.cluster_table import ClusterTable
 from teraferry.installer.site.database_table import PgbouncerTable, PostgresqlTable
 from teraferry.installer.site.fields import Argv, Name, Role, Seconds, Text, Unit
+from teraferry.installer.site.registry_table import RegistryTable
 
 DEFAULT_SYNC_METRICS = "127.0.0.1:9400"
 """``weed filer.sync -metricsPort=9400``, on the installer's own machine."""
@@ -41,22 +42,6 @@ class Identity(Model, frozen=True):
     name: Name
     tier: str | None = None
     next_visit_days: Annotated[int, msgspec.Meta(ge=1, le=3660)] = DEFAULT_NEXT_VISIT_DAYS
-
-
-class Credentials(Model, frozen=True):
-    """``[registry] credentials``: the password is in a file of its own, never here."""
-
-    user: Text
-    password_file: Text
-
-
-class RegistryTable(Model, frozen=True):
-    """``[registry]``: the site's own."""
-
-    url: Text
-    ca: Text | None = None
-    credentials: Credentials | None = None
-    plain_http: bool = False
 
 
 class TrustTable(Model, frozen=True):

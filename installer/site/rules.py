@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from teraferry.installer.site.addresses import (
-    is_loopback,
-    parse_address,
-    parse_ssh,
-    registry_endpoint,
-)
+from teraferry.installer.site.addresses import parse_address, parse_ssh, registry_endpoint
 from teraferry.installer.site.asking_rules import require_sound_questions
 from teraferry.installer.site.blue_green_rules import require_sound_blue_green
 from teraferry.installer.site.cluster_rules import require_sound_cluster
@@ -17,6 +12,7 @@ from teraferry.installer.site.deploy_rules import require_sound_deploys
 from teraferry.installer.site.key_rules import require_sound_keys
 from teraferry.installer.site.model import Site, Transport, TrustTable
 from teraferry.installer.site.paths import require_absolute, require_words
+from teraferry.installer.site.registry_rules import require_sound_registry
 from teraferry.installer.site.strategy import parse_tier
 from teraferry.installer.site.text import SiteText, Where
 from teraferry.keys.openpgp.judge import parse_fingerprint
@@ -34,7 +30,7 @@ def require_sound(site: Site, text: SiteText, *, tier: str | None = None) -> Non
         UsageError: ``tier-unknown``, ``site-bad-value``, ``site-missing-field`` or ``not-delivered``, 2.
     """
     require_sound_trust(site.trust, text)
-    _require_registry(site, text)
+    require_sound_registry(site, text)
     _require_nodes(site, text)
     tier = tier or (None if site.tier is None else parse_tier(site.tier, source=f"site file {text.name}"))
     require_sound_cluster(site, text, tier=tier)
@@ -58,23 +54,6 @@ def require_sound_trust(trust: TrustTable, text: SiteText) -> None:
             # A key that nothing asks for looks like a demand, and is none.
             found = "without require_openpgp, expected the fingerprint of that key there"
             raise text.bad_value(("trust", "openpgp_key"), found)
-
-
-def _require_registry(site: Site, text: SiteText) -> None:
-    registry = site.registry
-    scheme, host, _ = text.checked(("registry", "url"), partial(registry_endpoint, registry.url))
-    if scheme == "http" and not registry.plain_http and not is_loopback(host):
-        raise text.bad_value(
-            ("registry", "url"),
-            f"plain HTTP to {host}, expected https, or plain_http = true spelled out",
-            hint='Give the registry a certificate of the site\'s CA and write https:// and ca = "...".',
-        )
-    if scheme == "https" and registry.plain_http:
-        raise text.bad_value(("registry", "plain_http"), "true beside an https URL, expected one of the two")
-    if registry.ca is not None:
-        require_absolute(registry.ca, text, ("registry", "ca"))
-    if registry.credentials is not None:
-        require_absolute(registry.credentials.password_file, text, ("registry", "credentials", "password_file"))
 
 
 def _require_nodes(site: Site, text: SiteText) -> None:

@@ -21,7 +21,7 @@ from teraferry.bundles.errors import OperatorNeededError, TrustError
 from teraferry.installer.ports import Entry
 from teraferry.installer.rollout.journal import encode_entry, head_of
 from teraferry.keys.trust_file import Anchor, Pinned
-from teraferry.keys.trusted import EPOCH, Floor
+from teraferry.keys.trusted import EPOCH, Floor, TrustedRelease
 
 PINNED: Final = "root-pinned"
 REPLACED: Final = "root-replaced"
@@ -150,3 +150,16 @@ def _number(found: object) -> int:
     if not isinstance(found, int) or isinstance(found, bool) or found < 0:
         raise ValueError(f"{found!r} where a version belongs")
     return found
+
+
+def release_facts(release: TrustedRelease) -> Mapping[str, object]:
+    """Return what the journal says of a release that was accepted: what it is, and who signed it."""
+    signed = release.bundle
+    return {
+        "bundle": signed.digest,
+        "product": signed.product,
+        "version": signed.version,
+        "sequence": signed.sequence,
+        "signers": list(release.signers),
+        "openpgp": release.openpgp,
+    }

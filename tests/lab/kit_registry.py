@@ -1,0 +1,194 @@
+"""A site without a registry, and kits that bring one: Debian's docker-registry as a file of the release.
+
+Two machines of the lab: the site, where the installer sets the registry up, and a puller, which is what a node
+is to a registry: it knows a name, a CA and a password. Both know the name from their own /etc/hosts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from teraferry.builder.kit import locate_kit
+from tests.lab.admin import Admin
+from tests.lab.builds import file_table, image_table, locked, teraferry, write_recipe
+from tests.lab.house import House
+from tests.lab.images import layer_tar, make_oci_layout, random_bytes
+from tests.lab.nodes import Lab, Node
+from tests.lab.secops import Answer
+
+NAME = "registry.lab"
+ADDRESS = "10.81.0.2"
+PORT = 5000
+USER = "loader"
+IMAGE = "terachat/api"
+PROGRAM = Path(shutil.which("docker-registry") or "/usr/bin/docker-registry")
+NO_CLUSTER = """
+[cluster]
+engine = "command"
+health = { command = ["true"], pass_when = { field = "ok", equals = true } }
+"""
+
+
+def make_kit(house: House, version: str, program: bytes | None) -> Path:
+    """Return a signed kit with one image, whose layer is the version's own, and perhaps a registry program."""
+    project = house.folder / f"project-{version}"
+    release = f'[release]\nproduct = "terachat"\nversion = "{version}"\n'
+    text = release + image_table(IMAGE, "oci:images:api")
+    if program is not None:
+        text += file_table("bin/registry", "registry", "0755")
+    write_recipe(project, text)
+    layer = random_bytes(300_000, seed=sum(map(ord, version)))
+    make_oci_layout(project / "images", "api", [layer_tar({"opt/app": layer})])
+    if program is not None:
+        (project / "registry").write_bytes(program)
+    kit = house.folder / f"terachat-{version}"
+    built = teraferry("build", locked(project), "-o", kit, "--installer", project / "teraferry-installer")
+    if built.status:
+        raise AssertionError(built.stderr)
+    house.sign(locate_kit(kit), "release-1", "release-2", now=datetime.now(UTC))
+    return kit
+
+
+class KitRegistryLab:
+    """The two machines. Use as a context."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lab = Lab(folder / "lab", {"site": ADDRESS, "puller": "10.81.0.3"})
+
+    def __enter__(self) -> KitRegistryLab:
+        self.lab.open()
+        hosts = self.folder / "hosts"
+        hosts.write_text(f"127.0.0.1 localhost\n{ADDRESS} {NAME}\n")
+        for node in self.lab.nodes:
+            node.run("mount", "--bind", str(hosts), "/etc/hosts")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lab.close()
+
+    @property
+    def node(self) -> Node:
+        """The machine that becomes the registry."""
+        return self.lab.node("site")
+
+    @property
+    def puller(self) -> Node:
+        """A machine that pulls."""
+        return self.lab.node("puller")
+
+
+@dataclass
+class KitSite:
+    """One site of the lab, in a folder of its own. End it with ``end``: what it started outlives its commands."""
+
+    lab: KitRegistryLab
+    folder: Path
+    host: str = NAME
+    port: int = PORT
+    more: str = ""  # lines of [registry.service]
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.data = self.folder / "data"
+        self.settings = self.folder / "settings"
+        self.program = self.folder / "opt" / "registry"
+        self.ca = self.folder / "registry-ca.pem"
+        self.password = self.folder / "registry.password"
+        self.log = self.folder / "registry.log"
+        self.pid_file = self.folder / "registry.pid"
+        self.write_site()
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.host}:{self.port}"
+
+    @property
+    def start(self) -> list[str]:
+        """As a site without systemd would have it."""
+        words = ["start-stop-daemon", "--start", "--background", "--make-pidfile", "--pidfile", str(self.pid_file)]
+        words += ["--output", str(self.log), "--startas", str(self.program)]
+        return [*words, "--", "serve", str(self.settings / "config.yml")]
+
+    @property
+    def stop(self) -> list[str]:
+        return ["start-stop-daemon", "--stop", "--oknodo", "--retry", "10", "--pidfile", str(self.pid_file)]
+
+    def write_site(self) -> None:
+        """Write the site file, as the admin would have it."""
+        self.site.write_text(self.text())
+        self.site.chmod(0o644)
+
+    def text(self) -> str:
+        lines = ['[site]\nname = "lab-dc1"\ntier = "1"', f'[registry]\nurl = "{self.url}"\nca = "{self.ca}"']
+        lines += [f'credentials = {{ user = "{USER}", password_file = "{self.password}" }}']
+        lines += [f'[registry.service]\nfile = "bin/registry"\npath = "{self.program}"\ndata = "{self.data}"']
+        lines += [f'settings = "{self.settings}"\nstart = {_words(self.start)}\nstop = {_words(self.stop)}', self.more]
+        lines += ['[cluster]\nengine = "seaweedfs"\nmasters = ["10.81.0.9:9333"]']
+        lines += ['[[node]]\nname = "master-1"\nrole = "master"\naddress = "10.81.0.9:9333"']
+        return "\n".join([*lines, "transport = { local = true }"]) + "\n"
+
+    @property
+    def site(self) -> Path:
+        return self.folder / "site.toml"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def admin(self) -> Admin:
+        """Types commands on the machine."""
+        admin = Admin.__new__(Admin)
+        admin.folder, admin.environment = self.folder, {}
+        admin.installer = (*self.lab.node.prefix, sys.executable, "-m", "teraferry.installer.cli")
+        return admin
+
+    def type(self, *words: str | Path) -> Answer:
+        return self.admin.type(*words)
+
+    def pid(self) -> int | None:
+        """The process that serves now."""
+        if not self.pid_file.exists():
+            return None
+        pid = int(self.pid_file.read_text())
+        return pid if os.path.exists(f"/proc/{pid}/exe") else None  # noqa: PTH110 - a link to a file that may be gone
+
+    def skopeo(self, *words: str, password: str | None = None, check: bool = True) -> str:
+        """Run skopeo on the puller, with the CA and the password that were made."""
+        certificates = self.folder / "puller-certs"
+        certificates.mkdir(exist_ok=True)
+        shutil.copyfile(self.ca, certificates / "ca.crt")
+        secret = self.password.read_text().strip() if password is None else password
+        login = ["--creds", f"{USER}:{secret}", "--cert-dir", str(certificates)]
+        done = self.lab.puller.run("skopeo", words[0], *login, *words[1:], check=check)
+        return (done.stdout + done.stderr).decode()
+
+    def digest_of(self, version: str) -> str:
+        """Return the digest that the registry serves for the image of a version."""
+        return self.skopeo(
+            "inspect", "--format", "{{.Digest}}", f"docker://{self.host}:{self.port}/{IMAGE}:{version}"
+        ).strip()
+
+    def kept(self) -> dict[str, bytes]:
+        """Return what no upgrade may touch: keys, CA, password."""
+        names = [
+            self.ca,
+            self.password,
+            *(self.settings / name for name in ("ca.key", "server.key", "server.pem", "htpasswd")),
+        ]
+        return {path.name: path.read_bytes() for path in names}
+
+    def end(self) -> None:
+        """Stop what serves."""
+        self.lab.node.run(*self.stop, check=False)
+
+
+def _words(argv: Sequence[str]) -> str:
+    return "[" + ", ".join(f'"{word}"' for word in argv) + "]"
