@@ -90,7 +90,7 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
         # What is in hand is finished whatever runs: a node that is away makes the data that a hold protects less safe.
         parts.require_compliance()
         parts.require_nodes_ready()
-    (parts.registry.require_ready() if parts.kit_registry is None else parts.kit_registry.require_ready(bundle))
+    _require_registry(bundle, parts)
     begun_with = parts.rollout.require_ready(entries, run=run)
     parts.confirm(plan)
     parts.require_not_stopped()
@@ -106,11 +106,8 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
             record.note("locks-taken-over", holder=parts.instead_of)
 
     with _locked(parts):
-        load = LoadReport(0, 0, 0, 0, ())
-        if not record.is_rolling_back():  # A run that gave up needs the old version only, which is on the nodes.
-            if parts.kit_registry is not None:
-                parts.kit_registry.bring_up(bundle)
-            load = _load(bundle, parts, record, begin)  # 2, 3
+        # A run that gave up needs the old version only, which is on the nodes.
+        load = LoadReport(0, 0, 0, 0, ()) if record.is_rolling_back() else _load(bundle, parts, record, begin)  # 2, 3
         try:
             parts.rollout.roll_out(plan, record, begun_with)  # 4
         except RolledBackError:
@@ -187,7 +184,16 @@ def _open(record: RunRecord, opening: _Opening) -> None:
         record.note(INTENT, LOAD)
 
 
+def _require_registry(bundle: VerifiedBundle, parts: InstallParts) -> None:
+    if parts.kit_registry is None:
+        parts.registry.require_ready()
+    else:
+        parts.kit_registry.require_ready(bundle)
+
+
 def _load(bundle: VerifiedBundle, parts: InstallParts, record: RunRecord, begin: Callable[[], None]) -> LoadReport:
+    if parts.kit_registry is not None:
+        parts.kit_registry.bring_up(bundle)
     report = load_images(
         bundle,
         parts.registry,

@@ -58,11 +58,11 @@ class KitRegistry:
     """The registry of a site that has none of its own."""
 
     def __init__(self, parts: KitRegistryParts) -> None:
-        self._parts = parts
+        self.parts = parts
 
     def program_of(self, bundle: VerifiedBundle) -> File | None:
         """Return the registry program of a release; None where it brings none, and the one that is here stays."""
-        return next((file for file in bundle.manifest.files if file.name == self._parts.file), None)
+        return next((file for file in bundle.manifest.files if file.name == self.parts.file), None)
 
     def require_ready(self, bundle: VerifiedBundle) -> None:
         """Check everything that can be checked without changing anything.
@@ -70,7 +70,7 @@ class KitRegistry:
         Raises:
             UsageError: 2. RefusedError: 40, 44. BundleError: 10, 11.
         """
-        parts = self._parts
+        parts = self.parts
         self._wanted(bundle)
         parts.places.require_sound(was_laid_out=self._last_good() is not None)
         parts.identity.due()
@@ -96,7 +96,7 @@ class KitRegistry:
             RolledBackError: ``registry-rolled-back``, 50: it serves again.
             OperatorNeededError: ``registry-down``, 62: neither program serves.
         """
-        parts = self._parts
+        parts = self.parts
         self.require_ready(bundle)
         wanted = self._wanted(bundle)
         before = self._last_good() or self._serving()
@@ -119,24 +119,24 @@ class KitRegistry:
 
     def _wanted(self, bundle: VerifiedBundle) -> Generation:
         file = self.program_of(bundle)
-        program = file.digest if file is not None else self._parts.service.program.selected()
+        program = file.digest if file is not None else self.parts.service.program.selected()
         if program is None:
             raise RefusedError(
                 "registry-program-missing",
-                f"release {bundle.release.bundle.version}: no file {self._parts.file}, expected the registry program "
+                f"release {bundle.release.bundle.version}: no file {self.parts.file}, expected the registry program "
                 "that [registry.service] of site.toml names",
                 hint="Ask the release engineer for a kit with it, or name a registry that this site has.",
-                facts={"file": self._parts.file},
+                facts={"file": self.parts.file},
             )
-        return Generation(program, digest_of(self._parts.content))
+        return Generation(program, digest_of(self.parts.content))
 
     def _last_good(self) -> Generation | None:
-        return last_good_of(self._parts.journal.replay())
+        return last_good_of(self.parts.journal.replay())
 
     def _serving(self) -> Generation | None:
         """Return what serves now, as a journal that was lost would have said it."""
-        selected = self._parts.service.selected()
-        return selected if selected is not None and self._parts.service.serves(selected) else None
+        selected = self.parts.service.selected()
+        return selected if selected is not None and self.parts.service.serves(selected) else None
 
     def _due(self, bundle: VerifiedBundle, wanted: Generation) -> list[Action]:
         """Return the steps that are not true yet; whatever else is made, the service begins anew with it."""
@@ -146,7 +146,7 @@ class KitRegistry:
         return [*due, serve] if due or not serve.is_true() else []
 
     def _stage(self, bundle: VerifiedBundle, wanted: Generation) -> Action:
-        parts, file = self._parts, self.program_of(bundle)
+        parts, file = self.parts, self.program_of(bundle)
         what = "the registry program that is here" if file is None else f"{file.name} ({file.length_bytes} bytes)"
 
         def is_true() -> bool:
@@ -163,18 +163,18 @@ class KitRegistry:
         return _action(step, is_true, act, lambda: asdict(wanted))
 
     def _identity(self) -> Action:
-        identity = self._parts.identity
+        identity = self.parts.identity
         # A look at what is there reads keys: once for the words, and again whenever it decides.
         step = Step(IDENTITY, IDENTITY, "", f"make {'; '.join(identity.due())}")
         return _action(step, lambda: not identity.due(), identity.make, lambda: asdict(identity.fingerprints()))
 
     def _lay_out(self) -> Action:
-        places = self._parts.places
+        places = self.parts.places
         step = Step(LAY_OUT, LAY_OUT, "", "make the folders of the registry's images and settings")
         return _action(step, places.are_laid_out, places.lay_out, dict)
 
     def _serve(self, wanted: Generation) -> Action:
-        parts = self._parts
+        parts = self.parts
 
         def is_true() -> bool:
             # What runs may have begun before the configuration changed: only the journal knows.
@@ -191,7 +191,7 @@ class KitRegistry:
 
     def _go_back(self, before: Generation | None, wanted: Generation, failed: RefusedError, record: RunRecord) -> None:
         """Have what served before serve again, and raise; what never served well is stopped."""
-        parts = self._parts
+        parts = self.parts
         if before is None or before == wanted:
             if before is None:
                 with suppress(RefusedError):

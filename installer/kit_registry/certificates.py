@@ -33,8 +33,9 @@ from teraferry.installer.site.addresses import is_address
 AUTHORITY_DAYS: Final = 20 * 365
 """Longer than a machine lives: every node has it, and each would have to be visited to change it."""
 
-SERVER_DAYS: Final = 10 * 365
-"""Renewed by any install that comes less than a visit before its end; nobody but this machine notices."""
+SERVER_DAYS: Final = 11 * 365
+"""More than the ten years that a site may leave between two visits, so that a new one always lasts to the next. It is
+renewed by any install that comes less than a visit before its end; nobody but this machine notices."""
 
 _SLACK: Final = timedelta(days=1)
 """Clocks of nodes that are behind ours must not take a new certificate for one of tomorrow."""
@@ -103,7 +104,8 @@ def make_server_certificate(
     require_authority(authority_pem, authority_key_pem)
     server_key = _parse_key(server_key_pem)
     start, end = period.span(SERVER_DAYS)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:_MAX_COMMON_NAME])])
+    # Words, no host: OpenSSL holds a common name that looks like one against the constraints on names.
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "local image registry")])
     alternative: x509.GeneralName = (
         x509.IPAddress(ipaddress.ip_address(host)) if is_address(host) else x509.DNSName(host)
     )

@@ -31,6 +31,7 @@ class Service:
     door: Door
     monotonic_seconds: Callable[[], float]
     sleep_seconds: Callable[[float], None]
+    gone_seconds: float = GONE_SECONDS
 
     def selected(self) -> Generation | None:
         """Return what the next start runs; None where nothing is selected.
@@ -90,7 +91,7 @@ class Service:
             except RefusedError as not_yet:
                 now = self.monotonic_seconds()
                 seen_running = now if self.program.running() else seen_running
-                if now - seen_running > GONE_SECONDS:
+                if now - seen_running > self.gone_seconds:
                     raise self._not_up("its program ended by itself, expected it to stay") from not_yet
                 if now - begun > COME_UP_SECONDS:
                     expected = f"expected it to serve within {COME_UP_SECONDS:.0f} s"

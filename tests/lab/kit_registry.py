@@ -6,15 +6,22 @@ is to a registry: it knows a name, a CA and a password. Both know the name from 
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from teraferry.builder.kit import locate_kit
+from teraferry.bundles.progress import Silent
+from teraferry.installer.adapters.journal.file import FileJournal
+from teraferry.installer.cli_kit_registry import make_kit_registry
+from teraferry.installer.cli_wiring import Place
+from teraferry.installer.kit_registry.bring_up import KitRegistry
+from teraferry.installer.ports import Entry
+from teraferry.installer.site.load import load_site
+from teraferry.installer.verify import VerifiedBundle, open_bundle
 from tests.lab.admin import Admin
 from tests.lab.builds import file_table, image_table, locked, teraferry, write_recipe
 from tests.lab.house import House
@@ -28,11 +35,6 @@ PORT = 5000
 USER = "loader"
 IMAGE = "terachat/api"
 PROGRAM = Path(shutil.which("docker-registry") or "/usr/bin/docker-registry")
-NO_CLUSTER = """
-[cluster]
-engine = "command"
-health = { command = ["true"], pass_when = { field = "ok", equals = true } }
-"""
 
 
 def make_kit(house: House, version: str, program: bytes | None) -> Path:
@@ -84,6 +86,12 @@ class KitRegistryLab:
         return self.lab.node("puller")
 
 
+def open_kit(house: House, kit: Path) -> VerifiedBundle:
+    """Return a kit's bundle as an installer opens it."""
+    now = datetime.now(UTC)
+    return open_bundle(kit, house.judge(locate_kit(kit), now=now), whole=False, progress=Silent())
+
+
 @dataclass
 class KitSite:
     """One site of the lab, in a folder of its own. End it with ``end``: what it started outlives its commands."""
@@ -111,14 +119,14 @@ class KitSite:
 
     @property
     def start(self) -> list[str]:
-        """As a site without systemd would have it."""
-        words = ["start-stop-daemon", "--start", "--background", "--make-pidfile", "--pidfile", str(self.pid_file)]
-        words += ["--output", str(self.log), "--startas", str(self.program)]
-        return [*words, "--", "serve", str(self.settings / "config.yml")]
+        """As a site without systemd would have it; not by start-stop-daemon, which would take a process that ended
+        for one that runs, until this machine's process 1 reaps it."""
+        serve = f"setsid {self.program} serve {self.settings / 'config.yml'} >>{self.log} 2>&1 </dev/null"
+        return ["sh", "-c", f"{serve} & echo $! >{self.pid_file}"]
 
     @property
     def stop(self) -> list[str]:
-        return ["start-stop-daemon", "--stop", "--oknodo", "--retry", "10", "--pidfile", str(self.pid_file)]
+        return ["sh", "-c", f"kill $(cat {self.pid_file}) || true"]
 
     def write_site(self) -> None:
         """Write the site file, as the admin would have it."""
@@ -130,8 +138,8 @@ class KitSite:
         lines += [f'credentials = {{ user = "{USER}", password_file = "{self.password}" }}']
         lines += [f'[registry.service]\nfile = "bin/registry"\npath = "{self.program}"\ndata = "{self.data}"']
         lines += [f'settings = "{self.settings}"\nstart = {_words(self.start)}\nstop = {_words(self.stop)}', self.more]
-        lines += ['[cluster]\nengine = "seaweedfs"\nmasters = ["10.81.0.9:9333"]']
-        lines += ['[[node]]\nname = "master-1"\nrole = "master"\naddress = "10.81.0.9:9333"']
+        lines += ['[cluster]\nengine = "seaweedfs"\nmasters = ["127.77.0.1:19333"]']
+        lines += ['[[node]]\nname = "master-1"\nrole = "master"\naddress = "127.77.0.1:19333"']
         return "\n".join([*lines, "transport = { local = true }"]) + "\n"
 
     @property
@@ -153,12 +161,31 @@ class KitSite:
     def type(self, *words: str | Path) -> Answer:
         return self.admin.type(*words)
 
-    def pid(self) -> int | None:
-        """The process that serves now."""
-        if not self.pid_file.exists():
-            return None
-        pid = int(self.pid_file.read_text())
-        return pid if os.path.exists(f"/proc/{pid}/exe") else None  # noqa: PTH110 - a link to a file that may be gone
+    def registry(self) -> KitRegistry:
+        """Return the registry as a command of this process has it; call it by ``call``."""
+        site, place = load_site(self.site, kit=None), Place(self.site, self.state)
+        self.state.mkdir(mode=0o700, exist_ok=True)
+        made = make_kit_registry(site, place, Silent(), journal=place.journal())
+        assert made is not None
+        service = replace(made.parts.service, gone_seconds=0.5)
+        return KitRegistry(replace(made.parts, service=service))
+
+    def bring_up(self, bundle: VerifiedBundle) -> bool:
+        """Bring the registry up from this process, in the machine's network."""
+        return self.lab.node.call(lambda: self.registry().bring_up(bundle))
+
+    def entries(self, event: str) -> list[Entry]:
+        """Return the entries of the journal with that event."""
+        return [entry for entry in FileJournal(self.state / "journal.jsonl").replay() if entry.event == event]
+
+    def events(self) -> list[str]:
+        """Return what the journal says was done, in order, as ``event step``."""
+        entries = FileJournal(self.state / "journal.jsonl").replay()
+        return [f"{entry.event} {entry.step}".strip() for entry in entries]
+
+    def running(self) -> bytes:
+        """Return the program that runs now, from its own process."""
+        return Path(f"/proc/{int(self.pid_file.read_text())}/exe").read_bytes()
 
     def skopeo(self, *words: str, password: str | None = None, check: bool = True) -> str:
         """Run skopeo on the puller, with the CA and the password that were made."""

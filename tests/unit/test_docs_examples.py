@@ -14,11 +14,12 @@ from teraferry.installer.site.asking import SmokeTable
 from teraferry.installer.site.cluster_table import ClusterTable
 from teraferry.installer.site.database_table import PgbouncerTable, PostgresqlTable
 from teraferry.installer.site.load import parse_site
+from teraferry.installer.site.registry_table import RegistryTable, ServiceTable
 from teraferry.keys.uri import parse_key_uri
 
 REPOSITORY = Path(__file__).parents[2]
 TABLES = (
-    *(site_model.Identity, site_model.RegistryTable, site_model.TrustTable, ClusterTable),
+    *(site_model.Identity, RegistryTable, ServiceTable, site_model.TrustTable, ClusterTable),
     *(site_model.Node, site_model.Transport, site_model.Deploy, site_model.Key, SmokeTable),
     *(site_model.GreenTable, site_model.TrafficTable, site_model.MonitorTable, site_model.ReplicationTable),
     *(PostgresqlTable, PgbouncerTable),
@@ -51,6 +52,20 @@ def test_tables_of_tier_2_of_the_documentation_are_accepted_behind_it() -> None:
 
     assert [node.name for node in site.nodes_of_cluster("green")] == ["green-1"]
     assert {node.name for node in site.nodes_of_cluster("blue")} == {"master-1", "filer-1", "vol-1", "vol-2"}
+
+
+def test_registries_of_the_documentation_are_accepted() -> None:
+    tier_1 = examples("docs/site.md")[0]
+    _, registry, by_commands = examples("docs/registry.md")
+    url_to_credentials = tier_1[tier_1.index("[registry]") : tier_1.index("[cluster]")]
+
+    site = parse_site(tier_1.replace(url_to_credentials, registry + "\n").encode(), name="docs/registry.md")
+    without_systemd = registry[: registry.index("[registry.service]")] + by_commands
+    other = parse_site(tier_1.replace(url_to_credentials, without_systemd + "\n").encode(), name="docs/registry.md")
+
+    assert site.registry.service is not None
+    assert other.registry.service is not None
+    assert (site.registry.service.unit_name, other.registry.service.unit_name) == ("teraferry-registry", None)
 
 
 def test_release_file_of_the_readme_is_accepted() -> None:
