@@ -29,7 +29,7 @@ from tests.fakes.pair_world import PairWorld
 from tests.fakes.rollout_site import Life
 from tests.lab.db_clients import DbClient
 from tests.lab.nodes import wait_until
-from tests.lab.postgres_pair import PostgresPair
+from tests.lab.postgres_pair import PostgresPair, postgres_pair
 
 LONG = 120.0
 _numbers = itertools.count()
@@ -204,7 +204,7 @@ def module_rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         over_a_file = FakeWorld(lambda: load(state), lambda fake: store(fake, state))
         yield Rig(CommandPrimary(LocalTransport("site"), argv, writers="one"), over_a_file)
         return
-    with PostgresPair(tmp_path_factory.mktemp("pair")) as pair, ThreadPoolExecutor() as threads:
+    with postgres_pair(tmp_path_factory.mktemp("pair")) as pair, ThreadPoolExecutor() as threads:
         yield Rig(pair.replicator(), RealWorld(pair, threads))
 
 

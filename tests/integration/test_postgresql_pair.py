@@ -13,7 +13,7 @@ from teraferry.installer.ports import NodeTransport
 from tests.fakes.one_writer import OTHER
 from tests.lab.db_clients import DbClient, Writers
 from tests.lab.nodes import wait_until
-from tests.lab.postgres_pair import ADDRESSES, DATA, FOLDER, PostgresPair
+from tests.lab.postgres_pair import ADDRESSES, DATA, FOLDER, PostgresPair, postgres_pair
 
 pytestmark = pytest.mark.real
 
@@ -52,7 +52,7 @@ class Deaf(Until):
 
 @pytest.fixture(scope="module")
 def whole_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresPair]:
-    with PostgresPair(tmp_path_factory.mktemp("pair")) as pair:
+    with postgres_pair(tmp_path_factory.mktemp("pair")) as pair:
         yield pair
 
 

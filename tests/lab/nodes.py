@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 OWN_DIRECTORIES = ("opt", "srv", "run", "var/lib/teraferry-node")
 START_SECONDS = 20.0
@@ -124,6 +124,13 @@ class Node:
                 stdout=sink,
                 stderr=sink,
             )
+
+
+class Nodes(Protocol):
+    """Nodes that somebody else made."""
+
+    def node(self, name: str) -> Node:
+        """Return the node called ``name``."""
 
 
 class Lab:

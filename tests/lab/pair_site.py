@@ -26,6 +26,7 @@ from tests.fakes.replicator import FakeReplicator, load, store
 from tests.lab.gateway import BLUE, GREEN, PORTS, REPOSITORY, VIRTUAL, GatewayLab
 from tests.lab.haproxy import HAPROXY_FILES, HaproxyLab
 from tests.lab.house import PRODUCT, House
+from tests.lab.nodes import Lab, Node
 from tests.lab.registry import LabRegistry
 from tests.lab.secops import Answer, parse_answer
 from tests.lab.site import LabSite
@@ -38,6 +39,17 @@ DEAD_MAN_SECONDS = 10
 SLEEP = "/bin/sleep"
 
 Event = dict[str, Any]
+
+
+class ClientAsSite:
+    """The gateway lab's nodes by the names that other labs have for them: who types and connects is on ``site``."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+
+    def node(self, name: str) -> Node:
+        """Return the node of that name."""
+        return self._lab.node({"site": "client"}.get(name, name))
 
 
 class PairLab:
@@ -160,10 +172,12 @@ class PairLab:
     def tables(self) -> dict[str, Any]:
         """Return what differs between sites of this kind."""
         python = [sys.executable, "-m", "tests.fakes.replicator", str(self.replication)]
+        addresses = {"blue": f"{BLUE}:8000", "green": f"{GREEN}:8000"}
         return {
             "role": "app",
             "file": "bin/app",
-            "addresses": {"blue": f"{BLUE}:8000", "green": f"{GREEN}:8000"},
+            "addresses": addresses,
+            "replicated": addresses,
             "virtual_ip": f"{VIRTUAL}:{PORTS[0]}",
             "health": "http://{active}/health",
             "replication": f'engine = "command"\nwriters = "two"\n'
@@ -196,7 +210,8 @@ class PairLab:
                 f'blue = "{blue}"\ngreen = "{green}"',
                 f'[monitor]\nhealth = "{its["health"]}"\nerror_rate_max = 0',
                 *(f"{name} = {number}" for name, number in self.window.items()),
-                f'[replication]\nblue = "{blue}"\ngreen = "{green}"\n{its["replication"]}',
+                *("[replication]", *(f'{name} = "{address}"' for name, address in its["replicated"].items())),
+                its["replication"],
                 "[compliance]",
                 *(
                     f'{name} = {{ command = {words(probe)}, pass_when = {{ field = "holds", equals = 0 }} }}'

@@ -6,9 +6,9 @@ Real servers of Debian's packages, in namespaces, run by the account ``postgres`
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 from teraferry.installer.adapters.replicator.postgresql import PostgresqlReplicator
 from teraferry.installer.adapters.transport.command import CommandTransport
@@ -16,7 +16,7 @@ from teraferry.installer.cli_database import make_postgresql
 from teraferry.installer.ports import NodeTransport
 from teraferry.installer.site.database_table import PgbouncerTable, PostgresqlTable
 from teraferry.installer.site.model import ReplicationTable
-from tests.lab.nodes import Lab, Node, wait_until
+from tests.lab.nodes import Lab, Node, Nodes, wait_until
 
 ADDRESSES = {"site": "10.79.0.2", "blue": "10.79.0.11", "green": "10.79.0.12"}
 NETWORK = "10.79.0.0/24"
@@ -54,24 +54,24 @@ server_login_retry = 1
 """
 
 
+@contextmanager
+def postgres_pair(folder: Path) -> Iterator[PostgresPair]:
+    """Have a pair on nodes of its own."""
+    with Lab(folder, ADDRESSES) as lab:
+        pair = PostgresPair(lab)
+        pair.start_all()
+        yield pair
+
+
 class PostgresPair:
-    """Two servers, green the standby of blue. Use as a context."""
+    """Two servers, green the standby of blue.
 
-    def __init__(self, folder: Path) -> None:
-        self.lab = Lab(folder, ADDRESSES)
+    Args:
+        lab: Nodes ``blue``, ``green`` and, for clients, ``site``, each with its address of ``ADDRESSES``.
+    """
 
-    def __enter__(self) -> PostgresPair:
-        try:
-            self._open()
-        except BaseException:
-            self.lab.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.lab.close()
+    def __init__(self, lab: Nodes) -> None:
+        self.lab = lab
 
     def node(self, cluster: str) -> Node:
         """Return one cluster's node."""
@@ -126,8 +126,8 @@ class PostgresPair:
         where = ["-h", FOLDER, "-p", str(BOUNCER_PORT), "-U", "pgbouncer", "-d", "pgbouncer"]
         return self.node(cluster).run(*AS_POSTGRES, "psql", "-X", "-A", *where, "-c", command).stdout.decode()
 
-    def _open(self) -> None:
-        self.lab.open()
+    def start_all(self) -> None:
+        """Make both servers, and a pgbouncer beside each that leads to blue's."""
         self._make_primary()
         self._make_standby()
         for cluster in ("blue", "green"):

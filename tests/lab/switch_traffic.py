@@ -22,6 +22,8 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+from tests.lab.kept_rows import KeptRows
+
 BROKEN = Path("/srv/broken")
 """While it is there, on the server's own node, the server says that it is not well."""
 
@@ -32,7 +34,9 @@ MORE = 100
 
 
 async def serve(name: str, port: int) -> None:
-    """Answer every line with ``name``, for ever; a GET with how it is, which ``BROKEN`` decides."""
+    """Answer every line with ``name``, for ever; ``keep TEXT`` once that is kept; a GET with how it is."""
+
+    kept = KeptRows()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -44,7 +48,8 @@ async def serve(name: str, port: int) -> None:
                     status = "503 Broken" if BROKEN.exists() else "200 OK"
                     writer.write(f"HTTP/1.0 {status}\r\nContent-Length: 2\r\n\r\n{{}}".encode())
                     break
-                writer.write(name.encode() + b"\n")
+                said = await kept.keep(line[5:].decode().strip()) if line.startswith(b"keep ") else name
+                writer.write(said.encode() + b"\n")
                 await writer.drain()
             await writer.drain()
         writer.close()

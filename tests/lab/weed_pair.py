@@ -16,7 +16,7 @@ from teraferry.installer.adapters.replicator.seaweedfs import SeaweedfsReplicato
 from teraferry.installer.adapters.replicator.seaweedfs_service import SeaweedfsReplication
 from teraferry.installer.adapters.transport.command import CommandTransport
 from teraferry.installer.blue_green_ports import ReplicationObservation
-from tests.lab.nodes import Lab, Node, wait_until
+from tests.lab.nodes import Node, Nodes, wait_until
 from tests.lab.weed import OWN_TMP, Service, install_service
 
 ADDRESSES = {"site": "10.78.0.2", "blue": "10.78.0.10", "green": "10.78.0.20"}
@@ -28,7 +28,7 @@ TIMEOUT_SECONDS = 20.0
 class WeedPair:
     """Blue, green and the way between them. Constructed without effect; ``start`` brings the clusters up."""
 
-    def __init__(self, lab: Lab, *, program: Path) -> None:
+    def __init__(self, lab: Nodes, *, program: Path) -> None:
         self.lab = lab
         self._program = program
         self.clusters = {name: Service(lab.node(name), "cluster", "/opt/seaweedfs") for name in ("blue", "green")}

@@ -12,27 +12,16 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from teraferry.bundles.digest import Digest, digest_of
 from tests.lab.gateway import GATEWAY, VIRTUAL, GatewayLab
 from tests.lab.house import PRODUCT
-from tests.lab.nodes import Lab, Node
-from tests.lab.pair_site import PairLab, words
+from tests.lab.pair_site import ClientAsSite, PairLab, words
 from tests.lab.weed import weed_binary
 from tests.lab.weed_pair import ADDRESSES, FILER_PORT, METRICS_PORT, PATH, WeedPair
 
 WRITE_SECONDS = 20.0
-
-
-class _Named:
-    """The gateway lab's nodes by the names that ``WeedPair`` has for them."""
-
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-
-    def node(self, name: str) -> Node:
-        return self._lab.node({"site": "client"}.get(name, name))
 
 
 @dataclass
@@ -52,7 +41,7 @@ class WeedPairLab(PairLab):
             # The gateway has to see both directions: an answer to a question that it did not see may look like one of
             # a switched connection with the same ports.
             gateway.lab.node("client").run("ip", "route", "add", ADDRESSES[name], "via", GATEWAY)
-        self.pair = WeedPair(cast("Lab", _Named(gateway.lab)), program=program)
+        self.pair = WeedPair(ClientAsSite(gateway.lab), program=program)
         super().__init__(gateway, folder)
         self.services = self.pair.clusters
 
@@ -102,10 +91,12 @@ class WeedPairLab(PairLab):
     def tables(self) -> dict[str, Any]:
         """Return what site.toml says differently here."""
         sync = self.pair.sync
+        addresses = {name: f"{ADDRESSES[name]}:{FILER_PORT}" for name in ("blue", "green")}
         return {
             "role": "filer",
             "file": "bin/weed",
-            "addresses": {name: f"{ADDRESSES[name]}:{FILER_PORT}" for name in ("blue", "green")},
+            "addresses": addresses,
+            "replicated": addresses,
             "virtual_ip": f"{VIRTUAL}:{FILER_PORT}",
             "health": "http://{active}/",
             "replication": (

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from tests.prove import (
     compressor,
+    connections,
     cutover,
     determinism,
     flips,
@@ -36,6 +37,7 @@ PROOFS: dict[str, tuple[Proof, Mapping[str, int | str]]] = {
     "oracle": (oracle.prove, oracle.SETTINGS),
     "sizes": (sizes.prove, sizes.SETTINGS),
     "kills": (kills.prove, kills.SETTINGS),
+    "connections": (connections.prove, connections.SETTINGS),
     "cutover": (cutover.prove, cutover.SETTINGS),
     "model": (model.prove, model.SETTINGS),
     "replication": (replication.prove, replication.SETTINGS),

@@ -16,7 +16,7 @@ from teraferry.bundles.digest import Buffer, Digest
 from teraferry.bundles.system.process import Completed
 from teraferry.installer.ports import NodeTransport
 from tests.lab.db_clients import DbClient, Writers
-from tests.lab.postgres_pair import OTHER, PostgresPair
+from tests.lab.postgres_pair import OTHER, PostgresPair, postgres_pair
 from tests.prove.record import Outcome, Record
 
 SETTINGS: dict[str, int | str] = {}
@@ -67,7 +67,7 @@ class Counted:
 def prove(record: Record) -> Outcome:
     """Kill before each call in turn; one pair of servers for all of it, so it is one piece."""
     if "kills" not in record:
-        with tempfile.TemporaryDirectory(prefix="teraferry-prove-") as folder, PostgresPair(Path(folder)) as pair:
+        with tempfile.TemporaryDirectory(prefix="teraferry-prove-") as folder, postgres_pair(Path(folder)) as pair:
             record.done("kills", _kill_before_each(pair, record))
     (counts,) = record.pieces().values()
     said = f"{counts['acknowledged']} acknowledged writes through {counts['kills']} kills, {counts['lost']} lost"
