@@ -25,6 +25,11 @@ class StripeGroup:
     parity_shards: int
     holders: Mapping[str, frozenset[int]]  # node address -> shard numbers, empty ones left out
 
+    @property
+    def missing(self) -> frozenset[int]:
+        """The shards that are on line nowhere."""
+        return frozenset(range(self.data_shards + self.parity_shards)).difference(*self.holders.values())
+
 
 @dataclass(frozen=True, slots=True)
 class ReplicatedVolume:

@@ -16,7 +16,7 @@ runs under the storage's own lock, renewed while we live; 10 s after our death i
 from __future__ import annotations
 
 import http.client
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -26,23 +26,20 @@ from teraferry.installer.adapters.cluster import seaweedfs_growing as growing
 from teraferry.installer.adapters.cluster import seaweedfs_maps as maps
 from teraferry.installer.adapters.cluster import seaweedfs_moving as moving
 from teraferry.installer.adapters.cluster import seaweedfs_renewing as renewing
+from teraferry.installer.adapters.cluster.seaweedfs_masters import Masters
 from teraferry.installer.adapters.cluster.seaweedfs_placement import (
     Move,
     Placement,
-    parse_placement,
     plan_copies,
     plan_drops,
     plan_sweep,
     plan_volume_moves,
 )
-from teraferry.installer.adapters.cluster.seaweedfs_rpc import AdminLock, CallFailedError, call_leader
+from teraferry.installer.adapters.cluster.seaweedfs_rpc import AdminLock
 from teraferry.installer.ports import ClusterObservation, NodeTransport, StripeGroup
 
 LOCK_WAIT_SECONDS: Final = 60.0
 """A dead holder's lease lapses after 10 s; somebody's short maintenance job may end within this."""
-
-SHOWN_SECONDS: Final = 30.0
-"""Volume servers tell the master about a change at once; a whole heartbeat is 5 s."""
 
 MOVE_ROUNDS: Final = 10
 """Each round empties the node of the volumes it found; writers seldom bring one back twice."""
@@ -69,10 +66,9 @@ class SeaweedfsCluster:
         *,
         lock_wait_seconds: float = LOCK_WAIT_SECONDS,
     ) -> None:
-        self._masters = tuple(masters)
+        self._masters = Masters(masters, lock_wait_seconds=lock_wait_seconds)
         self._shell = shell
         self._weed = weed
-        self._lock_wait_seconds = lock_wait_seconds
         self._drained: list[str] = []  # by this process, oldest first
         self._swept = False
         self._settled_at = monotonic_seconds() + maps.SETTLE_SECONDS  # shards may have moved just before us
@@ -80,7 +76,7 @@ class SeaweedfsCluster:
 
     def observe(self) -> ClusterObservation:
         """Return what VolumeList says; see ``installer.ports.Cluster``."""
-        seen = self._placement().observation
+        seen = self._masters.placement().observation
         if self._left is None:
             self._left = seen.stripe_groups
         return seen
@@ -92,8 +88,7 @@ class SeaweedfsCluster:
             RefusedError: ``storage-locked``, ``storage-lock-lost``, ``cannot-drain``,
                 ``cluster-unreachable`` or ``cannot-tell``; 40.
         """
-        with self._lock() as lock:
-            moving.persist(partial(self._drain, node, lock), pause=partial(self._pause, lock))
+        self._masters.under_lock(partial(self._drain, node))
 
     def leave(self, node: str) -> None:
         """Take ``node`` out of the master's answers. Not revocable but by a restart. Idempotent."""
@@ -102,7 +97,7 @@ class SeaweedfsCluster:
         if node not in self.observe().nodes:
             return
         moving.change(node, "VolumeServerLeave", pb.VolumeServerLeaveRequest())
-        self._wait_for(f"{node} out of the cluster", lambda now: node not in now.observation.nodes)
+        self._masters.wait_for(f"{node} out of the cluster", lambda now: node not in now.observation.nodes)
 
     def rejoin(self, node: str) -> None:
         """A volume server tells its master by itself, as soon as it runs."""
@@ -116,9 +111,8 @@ class SeaweedfsCluster:
         A volume that a killed run left with a copy too many, or one too few, is repaired.
         """
         home = home or (self._drained[-1] if self._drained else "")
-        with self._lock() as lock:
-            moving.persist(partial(self._bring_home, home, lock), pause=partial(self._pause, lock))
-        if _odd_copies(self._placement()):
+        self._masters.under_lock(partial(self._bring_home, home))
+        if _odd_copies(self._masters.placement()):
             self._repair_replication()
 
     def serves(self, address: str) -> bool:
@@ -134,15 +128,18 @@ class SeaweedfsCluster:
             connection.close()
 
     def _drain(self, node: str, lock: AdminLock) -> None:
+        self._require_whole()
         self._move_volumes(node, lock)
         self._drained = [*(name for name in self._drained if name != node), node]
         self._move_shards(node, lock)
         self._move_volumes(node, lock)
-        self._left = self._placement().observation.stripe_groups
+        self._left = self._masters.placement().observation.stripe_groups
 
     def _bring_home(self, home: str, lock: AdminLock) -> None:
         """Keep one of each shard, and delete what a process before this one left off line; see ``plan_sweep``."""
-        placement = self._placement()
+        # A master that was just started has not been told of every copy yet. What does not come may be what broke.
+        self._masters.is_shown(self._is_whole)
+        placement = self._masters.placement()
         if home and not self._swept:
             lock.require_held()
             moving.sweep_shards(placement, plan_sweep(placement, home=home))
@@ -151,8 +148,8 @@ class SeaweedfsCluster:
             lock.require_held()
             moving.drop_shards(placement, move)
             self._settled_at = monotonic_seconds() + maps.SETTLE_SECONDS
-        self._wait_for("one of each shard", lambda now: not plan_drops(now, home=home))
-        self._left = self._placement().observation.stripe_groups
+        self._masters.wait_for("one of each shard", lambda now: not plan_drops(now, home=home))
+        self._left = self._masters.placement().observation.stripe_groups
 
     def _move_volumes(self, node: str, lock: AdminLock) -> None:
         """Move the normal volumes off ``node``.
@@ -161,21 +158,23 @@ class SeaweedfsCluster:
         volume, on this very node: hence more than one round.
         """
         for _ in range(MOVE_ROUNDS):
-            placement = self._placement()
+            placement = self._masters.placement()
             moves = plan_volume_moves(placement, node, preferred=self._drained)
             if not moves:
                 return
             lock.require_held()
             volumes = [move.volume for move in moves]
-            growing.make_room(self._masters, node, preferred=self._drained, placement=self._placement)
+            growing.make_room(self._masters.addresses, node, preferred=self._drained, placement=self._masters.placement)
             moving.stop_writes(node, volumes)
             try:
                 self._copy_and_delete(moves, placement, lock)
             except RefusedError:
-                moving.allow_writes(node, [each for each in volumes if self._placement().has_volume(node, each)])
+                moving.allow_writes(
+                    node, [each for each in volumes if self._masters.placement().has_volume(node, each)]
+                )
                 raise
             moved = frozenset(move.volume for move in moves)
-            self._wait_for(f"volumes {sorted(moved)} gone from {node}", partial(_has_none_of, moved, node))
+            self._masters.wait_for(f"volumes {sorted(moved)} gone from {node}", partial(_has_none_of, moved, node))
         raise moving.refuse(
             "cannot-drain",
             f"node {node}: the master puts new volumes there again and again, expected it to become empty",
@@ -197,7 +196,7 @@ class SeaweedfsCluster:
 
         The order is what keeps every server able to find ten shards: ``seaweedfs_maps``.
         """
-        placement = self._placement()
+        placement = self._masters.placement()
         if not placement.shards_on(node):
             return
         if placement.observation.stripe_groups != self._left:
@@ -206,32 +205,28 @@ class SeaweedfsCluster:
         for move in plan_copies(placement, node):
             lock.require_held()
             moving.copy_shards(placement, move)
-        self._wait_for(f"shards of {node} on other nodes", lambda now: not now.only_on(node))
+        self._masters.wait_for(f"shards of {node} on other nodes", lambda now: not now.only_on(node))
         while monotonic_seconds() < self._settled_at:
             lock.require_held()
             sleep_seconds(0.25)
-        placement = self._placement()
+        placement = self._masters.placement()
         objects = renewing.objects_of(placement, node)
         renewing.renew_maps(placement, objects, node=node)
         for turn in maps.one_at_a_time(placement.shards_on(node), objects):
             self._take_off_line(node, {volume: frozenset({shard}) for volume, shard in turn.items()}, lock)
             moved = {volume: {shard: objects[volume][shard]} for volume, shard in turn.items()}
-            renewing.renew_maps(self._placement(), moved, node=node)
-        self._take_off_line(node, self._placement().shards_on(node), lock)
+            renewing.renew_maps(self._masters.placement(), moved, node=node)
+        self._take_off_line(node, self._masters.placement().shards_on(node), lock)
 
     def _take_off_line(self, node: str, shards: Mapping[int, frozenset[int]], lock: AdminLock) -> None:
         for volume, each in shards.items():
             lock.require_held()
             moving.take_off_line(node, volume, each)
         self._settled_at = monotonic_seconds() + maps.SETTLE_SECONDS
-        self._wait_for(
+        self._masters.wait_for(
             f"shards of {node} off line",
             lambda now: not any(each & now.shards_on(node).get(volume, frozenset()) for volume, each in shards.items()),
         )
-
-    def _pause(self, lock: AdminLock) -> None:
-        lock.require_held()
-        sleep_seconds(maps.SETTLE_SECONDS)
 
     def _repair_replication(self) -> None:
         """Let ``weed shell`` bring every normal volume to its number of copies; it takes the lock itself.
@@ -241,35 +236,28 @@ class SeaweedfsCluster:
         """
         script = 'said=$("$1" shell "-master=$2" 2>&1); printf "%s\\n" "$said"'
         self._shell.run(
-            ["sh", "-c", script, "sh", self._weed, self._masters[0]],
+            ["sh", "-c", script, "sh", self._weed, self._masters.addresses[0]],
             stdin=b"lock\nvolume.fix.replication -apply\nunlock\n",
             timeout_seconds=REPAIR_SECONDS,
         )
 
-    def _lock(self) -> AdminLock:
-        return AdminLock(self._masters, wait_seconds=self._lock_wait_seconds)
+    def _require_whole(self) -> None:
+        """Refuse to empty a node while shards are on line nowhere: they broke, or a new master does not know yet.
 
-    def _placement(self) -> Placement:
-        from teraferry.installer.adapters.cluster import seaweedfs_pb2 as pb
+        To a master that was just started a node is empty until it has told what it holds.
 
-        try:
-            answer = call_leader(self._masters, "VolumeList", pb.VolumeListRequest(), pb.VolumeListResponse)
-        except CallFailedError as error:
-            raise moving.refuse(
-                "cluster-unreachable",
-                f"masters {', '.join(self._masters)}: {error}, expected the leader to answer",
-                hint="Check that the masters run and stand rightly in site.toml: `teraferry-installer doctor`.",
-                masters=list(self._masters),
-            ) from error
-        return parse_placement(answer)
+        Raises:
+            RefusedError: ``cannot-tell``, 40.
+        """
+        if not self._is_whole(self._masters.placement()):
+            raise moving.cannot_tell(
+                "some shards are on line nowhere, as far as the master knows", "each of them to be"
+            )
 
-    def _wait_for(self, what: str, is_so: Callable[[Placement], bool]) -> None:
-        deadline = monotonic_seconds() + SHOWN_SECONDS
-        while not is_so(self._placement()):
-            if monotonic_seconds() > deadline:
-                found = f"{what}: not shown by the master within {SHOWN_SECONDS:.0f} s"
-                raise moving.cannot_tell(found, "it in VolumeList")
-            sleep_seconds(0.1)
+    def _is_whole(self, now: Placement) -> bool:
+        whole = {group.id for group in now.observation.stripe_groups if not group.missing}
+        known = {group.id for group in (*(self._left or ()), *now.observation.stripe_groups)}
+        return whole == known
 
 
 def _has_none_of(volumes: frozenset[int], node: str, now: Placement) -> bool:

@@ -1,0 +1,97 @@
+"""Real masters of SeaweedFS on loopback, and nothing else of a cluster: killed and started again as a test likes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from teraferry.installer.adapters.cluster.seaweedfs_rpc import GRPC_PORT_OFFSET
+from tests.lab.nodes import wait_until
+
+LOWEST_PORT, HIGHEST_PORT = 20_000, 30_000
+"""Below what the kernel hands out, and so that gRPC's port, 10000 above, is one."""
+
+
+class LoopbackMasters:
+    """Masters that know each other; as many as they are asked to be. Use as a context."""
+
+    def __init__(self, folder: Path, *, program: Path, count: int) -> None:
+        self._folder = folder
+        self._program = program
+        self.addresses = tuple(f"127.0.0.1:{port}" for port in _free_ports(count))
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> LoopbackMasters:
+        try:
+            for address in self.addresses:
+                self.start(address)
+            wait_until("a leader", lambda: bool(self.leader()))
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self, address: str) -> None:
+        """Start one, with what it knew before."""
+        host, _, port = address.partition(":")
+        folder = self._folder / port
+        folder.mkdir(parents=True, exist_ok=True)
+        peers = ",".join(self.addresses) if len(self.addresses) > 1 else "none"
+        argv = [str(self._program), "master", f"-ip={host}", f"-ip.bind={host}", f"-port={port}", f"-mdir={folder}"]
+        argv += [f"-peers={peers}", "-telemetry=false"]
+        with (folder / "log").open("ab") as log:
+            self._running[address] = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+            )
+
+    def kill(self, address: str) -> None:
+        """End one with SIGKILL."""
+        process = self._running.pop(address)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def close(self) -> None:
+        """End all."""
+        for address in list(self._running):
+            self.kill(address)
+
+    def leader(self) -> str:
+        """Return the one that all that run call leader; empty while they do not agree."""
+        told = {self._status(address).get("Leader", "") for address in self._running}
+        (leader, *others) = told or {""}
+        return leader.rpartition(".")[0] if not others and leader else ""
+
+    def _status(self, address: str) -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(f"http://{address}/cluster/status", timeout=2) as answer:
+                said: dict[str, Any] = json.load(answer)
+                return said
+        except (OSError, ValueError):
+            return {}
+
+
+def _free_ports(count: int) -> list[int]:
+    found = [
+        port for port in range(LOWEST_PORT, HIGHEST_PORT, 7) if _is_free(port) and _is_free(port + GRPC_PORT_OFFSET)
+    ]
+    return found[:count]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
