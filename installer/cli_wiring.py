@@ -263,7 +263,7 @@ def make_rolling(
         workloads=make_workloads(site, plan, make_transport),
         volume_addresses=frozenset(node.address for node in site.nodes_of("volume")),
         pieces=pieces,
-        patience=Patience(table.soak_seconds, table.stalled_after_seconds),
+        patience=Patience(table.soak_seconds, table.stalled_after_seconds, table.rejoin_seconds),
         staging_jobs=STAGING_JOBS,
         mode=table.mode,
         on_failure=table.on_failure,

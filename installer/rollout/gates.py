@@ -105,6 +105,21 @@ def baseline_of(observation: ClusterObservation) -> Baseline:
     return Baseline(frozenset(group.id for group in observation.stripe_groups))
 
 
+def is_drained(observation: ClusterObservation, node: str, *, baseline: Baseline) -> bool:
+    """Tell whether ``node`` may be stopped without a shard going off line by that.
+
+    It holds nothing, and all that is known to be there is on line elsewhere. A master that was just started calls
+    every node empty: it has not been told yet.
+    """
+    known = {group.id for group in observation.stripe_groups}
+    return (
+        node not in observation.holding
+        and not any(node in group.holders or group.missing for group in observation.stripe_groups)
+        and not any(node in volume.holders for volume in observation.volumes)
+        and baseline.stripe_groups <= known
+    )
+
+
 def _shards(group: StripeGroup) -> frozenset[int]:
     return frozenset().union(*group.holders.values())
 
@@ -114,7 +129,7 @@ def _judge_group(group: StripeGroup) -> list[str]:
     if group.data_shards < 1 or group.parity_shards < 1:
         return [f"stripe group {group.id} has {group.data_shards}+{group.parity_shards} shards, which protects nothing"]
     counts = Counter(shard for shards in group.holders.values() for shard in shards)
-    missing = sorted(set(range(group.data_shards + group.parity_shards)) - set(counts))
+    missing = sorted(group.missing)
     doubled = sorted(shard for shard, times in counts.items() if times > 1)
     if missing:
         reasons.append(f"stripe group {group.id} misses shards {missing}")

@@ -17,7 +17,7 @@ from teraferry.installer.rollout.gates import Baseline
 from teraferry.installer.rollout.key_gate import KeyContinuityError
 from teraferry.installer.rollout.plan import Plan, Step
 from teraferry.installer.rollout.rolling_parts import RollingParts, check_cluster_health
-from teraferry.installer.rollout.rolling_steps import START_SECONDS, RollingSteps
+from teraferry.installer.rollout.rolling_steps import RollingSteps, node_failed
 from teraferry.installer.rollout.smoke import SmokeFailedError
 from teraferry.installer.rollout.staging import lengths_bytes_of, stage_together
 from teraferry.installer.rollout.stopping import StoppedByOperatorError, may_halt_before
@@ -175,20 +175,28 @@ class _Rolling:
         self._parts.keys.require_kept(self._record, f"after {node} was put back")
 
     def _wait_for_old(self, node: str, old: Mapping[tuple[str, str], Digest]) -> None:
-        """Give the restored node time to be back; what became of it is judged by the gate after this."""
-        give_up = self._parts.monotonic_seconds() + START_SECONDS
-        while self._parts.monotonic_seconds() < give_up and not self._is_back_on(node, old):
+        """Wait for the restored node. One that serves something else would pass for well in the cluster's eyes.
+
+        Raises:
+            RefusedError: ``node-failed``, 40.
+        """
+        give_up = self._parts.monotonic_seconds() + self._parts.patience.rejoin_seconds
+        while not self._is_back_on(node, old):
+            if self._parts.monotonic_seconds() >= give_up:
+                raise node_failed(
+                    node, self._steps.nodes.found(self._plan.targets_of(node)), expected="its old version"
+                )
             self._parts.progress.waiting(f"{node} to come back", "it was put back on its old version")
             self._steps.nodes.tell_back(self._plan.targets_of(node))
             self._parts.sleep_seconds(self._parts.patience.poll_seconds)
 
     def _is_back_on(self, node: str, old: Mapping[tuple[str, str], Digest]) -> bool:
         """Tell whether a node runs its old version, would start it, and is in the cluster."""
-        targets = self._plan.targets_of(node)
-        if not all((node, target.path) in old for target in targets):
+        targets, nodes = self._plan.targets_of(node), self._steps.nodes
+        before = [replace(t, digest=old[node, t.path]) for t in targets if (node, t.path) in old]
+        if any(nodes.workload(target).running() for target in targets if (node, target.path) not in old):
             return False
-        before = [replace(target, digest=old[node, target.path]) for target in targets]
-        return self._steps.nodes.is_selected(before) and self._steps.nodes.is_back(before)
+        return not before or (nodes.is_selected(before) and nodes.is_back(before))
 
     def _healthy(self) -> bool:
         try:

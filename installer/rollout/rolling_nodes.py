@@ -36,6 +36,12 @@ class NodeView:
         """Tell whether a node runs the signed digests and nothing else."""
         return all(self.workload(t).running() == frozenset({t.digest}) for t in targets)
 
+    def found(self, targets: Sequence[Target]) -> str:
+        """Say what a node that is not back runs, and whether it is in or answers all the same."""
+        running = sorted(digest for target in targets for digest in self.workload(target).running())
+        there = "is in the cluster" if self._answers(targets) else "is not back in the cluster"
+        return f"it runs {running or 'nothing of the paths in site.toml'} and {there}"
+
     def serves_old(self, targets: Sequence[Target]) -> bool:
         """Tell whether a node runs anything but the signed digests."""
         return any(self.workload(t).running() - {t.digest} for t in targets)

@@ -24,6 +24,7 @@ class Patience:
 
     soak_seconds: float
     stalled_after_seconds: float
+    rejoin_seconds: float = 120.0  # a started node is back within this, with the right digest running
     polls: int = 3
     poll_seconds: float = 0.5
     settle_seconds: float = 15.0  # a healthy cluster shows three good polls in a row within this

@@ -12,17 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from teraferry.bundles.errors import RefusedError
-from teraferry.installer.ports import ClusterObservation
 from teraferry.installer.rollout import plan as planning
 from teraferry.installer.rollout.execute import UNDONE, Action, RunRecord
-from teraferry.installer.rollout.gates import Baseline
+from teraferry.installer.rollout.gates import Baseline, is_drained
 from teraferry.installer.rollout.plan import Plan, Step, Target
 from teraferry.installer.rollout.rolling_nodes import NodeView
 from teraferry.installer.rollout.rolling_parts import RollingParts, judge_now, require_full_health, wait_while_moving
 from teraferry.installer.rollout.staging import stage_action
-
-START_SECONDS = 120.0
-"""How long a started node may take to be in the cluster with the right digest running."""
 
 
 class RollingSteps:
@@ -118,7 +114,9 @@ class RollingSteps:
             return self._record.is_begun(f"{prefix}{planning.PATCH} {step.node}") and not self.nodes.serves_old(targets)
 
         def is_true() -> bool:
-            return _is_empty(self._parts.cluster.observe(), address) if safe else self.nodes.is_out(targets)
+            if not safe:
+                return self.nodes.is_out(targets)
+            return is_drained(self._parts.cluster.observe(), address, baseline=self._baseline)
 
         def act() -> None:
             self._parts.progress.start(f"drain {step.node}")
@@ -147,7 +145,7 @@ class RollingSteps:
 
         def confirm() -> Mapping[str, object]:
             if not is_true():
-                raise _node_failed(step.node, "the new version is not linked in")
+                raise node_failed(step.node, "the new version is not linked in")
             return {"node": step.node, "digests": [t.digest for t in targets]}
 
         old = {t.path: self.nodes.workload(t).selected() for t in targets}
@@ -167,11 +165,10 @@ class RollingSteps:
                 self.nodes.workload(target).start()
 
         def confirm() -> Mapping[str, object]:
-            give_up = self._parts.monotonic_seconds() + START_SECONDS
+            give_up = self._parts.monotonic_seconds() + self._parts.patience.rejoin_seconds
             while not is_true():
                 if self._parts.monotonic_seconds() >= give_up:
-                    found = sorted(digest for t in targets for digest in self.nodes.workload(t).running())
-                    raise _node_failed(step.node, f"it runs {found or 'nothing'} and is not back in the cluster")
+                    raise node_failed(step.node, self.nodes.found(targets))
                 self._parts.progress.waiting(f"{step.node} to come back", "it was just started")
                 self.nodes.tell_back(targets)
                 self._parts.sleep_seconds(self._parts.patience.poll_seconds)
@@ -216,7 +213,7 @@ class RollingSteps:
             health = require_full_health(self._parts, baseline=self._baseline, why=f"100 % after {step.node}")
             self._soak(step.node)
             if not self.nodes.runs(targets):
-                raise _node_failed(step.node, "it stopped running the signed digest during the soak")
+                raise node_failed(step.node, "it stopped running the signed digest during the soak")
             self._parts.progress.say("gate", f"{step.node} is back: {health.summary()}", node=step.node)
             return {"health": health.summary()}
 
@@ -240,19 +237,11 @@ def _nothing() -> None:
     """A gate has no effect of its own."""
 
 
-def _is_empty(observation: ClusterObservation, address: str) -> bool:
-    holds_shards = any(address in group.holders for group in observation.stripe_groups)
-    return (
-        address not in observation.holding
-        and not holds_shards
-        and not any(address in volume.holders for volume in observation.volumes)
-    )
-
-
-def _node_failed(node: str, found: str) -> RefusedError:
+def node_failed(node: str, found: str, *, expected: str = "the signed version") -> RefusedError:
+    """Return the refusal for a node that is not what it must be after it was touched."""
     return RefusedError(
         "node-failed",
-        f"node {node}: {found}, expected the signed version running and in the cluster",
+        f"node {node}: {found}, expected {expected} running and in the cluster",
         hint="Look at the node's own log; it is put back on its old version.",
         facts={"node": node},
     )

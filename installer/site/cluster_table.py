@@ -32,6 +32,7 @@ class ClusterTable(Model, frozen=True):
     mode: Literal["safe", "quick"] = "safe"
     soak_seconds: Seconds = 30
     stalled_after_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
+    rejoin_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 120
     on_failure: Literal["stop", "rollback"] = "stop"
     weed: Text = "weed"  # the weed program on the first master's node, for `weed shell`
     url: Text | None = None  # engine http: scheme://host:port; questions that are paths go there

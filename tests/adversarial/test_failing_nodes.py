@@ -95,6 +95,19 @@ def test_node_that_can_not_even_be_put_back_halts_the_rollout(tmp_path: Path, ki
     assert [site.world.programs[node].starts for node in NODES if node != "vol-1"] == [0] * 5
 
 
+def test_node_that_serves_something_else_when_it_was_put_back_halts_the_rollout(tmp_path: Path, kit: Kit) -> None:
+    site = broken_site(tmp_path / "journal.jsonl", kit, node="vol-1", fault="wrong_runs")
+    site.world.programs["vol-1"].wrong_runs.add(OLD)
+
+    with pytest.raises(OperatorNeededError) as caught:
+        site.install()
+
+    assert (caught.value.exit_status, caught.value.reference) == (60, "halted-half-way")
+    assert [site.world.programs[node].starts for node in NODES if node != "vol-1"] == [0] * 5
+    mended(site, "vol-1", "wrong_runs").install()
+    assert site.problems() == []
+
+
 def test_first_drain_that_fails_while_nothing_is_lost_refuses_with_40(tmp_path: Path, kit: Kit) -> None:
     site = Site(tmp_path / "journal.jsonl", kit)
     site.world.at = {f"drain {address_of('vol-1')}: before": lambda: fail("cannot-drain")}
@@ -191,3 +204,21 @@ def test_cluster_degraded_after_the_last_node_ends_with_60(tmp_path: Path, kit: 
 
     assert (caught.value.exit_status, caught.value.reference) == (60, "final-health-degraded")
     assert set(site.running().values()) == {kit.program.digest}
+
+
+# ---- a master that was just started and has not been told yet
+
+
+@pytest.mark.parametrize("untold", [["vol-3"], VOLUME_NODES])
+def test_node_that_only_a_new_master_calls_empty_is_drained_before_it_is_stopped(
+    tmp_path: Path, kit: Kit, untold: list[str]
+) -> None:
+    site = Site(tmp_path / "journal.jsonl", kit)
+    site.world.at = {
+        "journal intent drain_node vol-3: after": lambda: site.world.untold.update(map(address_of, untold)),
+        f"drain {address_of('vol-3')}: before": site.world.untold.clear,
+    }
+
+    site.install()
+
+    assert site.problems() == []

@@ -117,6 +117,7 @@ class World:
         self.registry = FakeRegistry()
         self.seconds = 0.0
         self.violations: list[str] = []
+        self.untold: set[str] = set()  # servers that have not told a master that was just started what they hold
         self.locked = False  # every node, by the one installer there is
         self.at: Mapping[str, Callable[[], None]] = {}  # touch -> what happens in the world just then
         addresses = sorted(self.present)
@@ -184,7 +185,8 @@ class World:
 
     def placement(self) -> Placement:
         volumes = tuple(
-            ReplicatedVolume(number, 2, frozenset(holders & self.present)) for number, holders in self.volumes.items()
+            ReplicatedVolume(number, 2, frozenset((holders & self.present) - self.untold))
+            for number, holders in self.volumes.items()
         )
         groups = tuple(StripeGroup(group, DATA_SHARDS, PARITY_SHARDS, self._holders(group)) for group in self.groups())
         return Placement(
@@ -198,7 +200,8 @@ class World:
         )
 
     def _holders(self, group: int) -> dict[str, frozenset[int]]:
-        found = {address: frozenset(s for g, s in self.on_line[address] if g == group) for address in self.present}
+        told = self.present - self.untold
+        found = {address: frozenset(s for g, s in self.on_line[address] if g == group) for address in told}
         return {address: shards for address, shards in found.items() if shards}
 
 
