@@ -19,7 +19,7 @@ LONGEST_FIRST = (
     "e2e/test_egress.py",
     "integration/test_weed_lab.py",
     "e2e/test_evicted_key.py",
-    "e2e/test_rollout_quick.py",
+    "e2e/test_chaos.py",
     "contract/test_cluster.py",
     "e2e/test_memory.py",
     "e2e/test_refusals_at_the_site.py",

@@ -236,6 +236,23 @@ def load_objects(cluster: WeedCluster, path: Path) -> None:
     cluster.stripe(volumes)
 
 
+def read_all(cluster: WeedCluster, path: Path) -> list[str]:
+    """Read every object that is listed in ``path`` once, from the site; return what failed."""
+    objects = json.loads(path.read_text())
+    reader = Reader(cluster.master_address, objects, Report(path.with_name("read-all.json")))
+
+    def read() -> list[str]:
+        failed = []
+        for _ in objects:
+            try:
+                reader.read_next()
+            except Failed as error:
+                failed.append(str(error))
+        return failed
+
+    return cluster.lab.node("site").call(read)
+
+
 def main() -> None:
     """Run one client until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser()

@@ -155,6 +155,7 @@ class WeedCluster:
         self.filer = Service(core, "filer", "/opt/seaweedfs-filer")
         self.volumes = {name: Service(lab.node(name), "volume", "/opt/seaweedfs") for name in VOLUME_NODES}
         self.master_address = f"{core.address}:{MASTER_PORT}"
+        self.master_addresses = (self.master_address,)
         self.filer_address = f"{core.address}:{FILER_PORT}"
 
     @property

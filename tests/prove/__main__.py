@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from tests.prove import (
+    chaos,
     compressor,
     connections,
     cutover,
@@ -38,6 +39,7 @@ PROOFS: dict[str, tuple[Proof, Mapping[str, int | str]]] = {
     "sizes": (sizes.prove, sizes.SETTINGS),
     "kills": (kills.prove, kills.SETTINGS),
     "connections": (connections.prove, connections.SETTINGS),
+    "chaos": (chaos.prove, chaos.SETTINGS),
     "cutover": (cutover.prove, cutover.SETTINGS),
     "model": (model.prove, model.SETTINGS),
     "replication": (replication.prove, replication.SETTINGS),

@@ -1,0 +1,137 @@
+"""``mode = "quick"`` on real servers: one rollout that is damaged three times, typed again each time, and ends well.
+
+Somebody's own configuration puts another program back when a node starts; another volume server is killed while a node
+is being patched; the master is killed in front of the next node. ``scripts/prove chaos`` has other kinds and moments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from teraferry.installer.adapters.journal.file import FileJournal
+from teraferry.installer.ports import Entry
+from teraferry.installer.program.handover import digest_of_file
+from teraferry.installer.rollout.execute import DONE, INTENT
+from teraferry.installer.rollout.gates import judge_health
+from teraferry.installer.rollout.plan import TOUCHES
+from tests.e2e.room import Room, build_kit
+from tests.lab.chaos import Killed, Striker, is_event, replaced_before_start, unsigned_copy
+from tests.lab.clients import load_objects, read_all
+from tests.lab.nodes import wait_until
+from tests.lab.rollable import cluster_from_site
+from tests.lab.secops import Answer
+from tests.lab.weed import WeedCluster, weed_binary
+
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("site"), pytest.mark.timeout(600)]
+
+STORE = Path("/var/lib/chaos")
+SMOKE = """
+[[smoke]]
+http = "http://{master}/cluster/status"
+pass_when = {{ field = "IsLeader", equals = true }}
+
+[[smoke]]
+command = ["sh", "-c", "pgrep weed >/dev/null && echo '{{\\"weed\\": \\"runs\\"}}'"]
+pass_when = {{ field = "weed", equals = "runs" }}
+"""
+Install = Callable[[Striker], Answer]
+
+
+def impatient(weed: WeedCluster, text: str) -> str:
+    """Change site.toml: what is hopeless in a test is given up soon."""
+    text = text.replace('mode = "safe"', 'mode = "quick"')
+    text = text.replace("stalled_after_seconds = 120", "stalled_after_seconds = 5\nrejoin_seconds = 10")
+    return text + SMOKE.format(master=weed.master_address)
+
+
+def test_one_rollout_meets_a_wrong_program_a_killed_server_and_a_restarted_master(room: Room, tmp_path: Path) -> None:
+    weed = room.site.cluster
+    running = weed.filer.running_digest()
+    program = next(file for file in map(weed_binary, ("4.47", "4.48")) if digest_of_file(file) != running)
+    kit = build_kit(room.secops, tmp_path, "4.4.0", program=program, layer_bytes=100_000)
+    room.secops.sign_fully(kit)
+    room.pin(STORE, room.secops.root, room.secops.fingerprint)
+    objects = tmp_path / "objects.json"
+    load_objects(weed, objects)
+    with room.carried(kit) as there:
+        install = partial(type_install, room, room.write_site_file("chaos.toml", partial(impatient, weed)), there)
+
+        require_put_back(weed, install, unsigned_copy(program, tmp_path / "unsigned-weed"), running)
+        require_halt(room, install)
+        require_going_on(weed, install)
+
+    rolled = [*weed.volumes.values(), weed.filer]
+    assert [service.running_digest() for service in rolled] == [digest_of_file(program)] * len(rolled)
+    assert is_whole(weed)
+    assert read_all(weed, objects) == []
+    entries = journal_entries(room)
+    done = [entry.step for entry in entries if entry.event == DONE]
+    assert {f"drain_node {name}" for name in weed.volumes} <= set(done)
+    asked = [entry.facts["passed"] for entry in entries if entry.event == DONE and entry.step.startswith("run_smoke")]
+    assert [len(passed) for passed in asked if isinstance(passed, list)] == [2] * len(rolled)
+    verified = room.type("--state", STORE, "journal", "verify")
+    assert verified.status == 0, verified.stderr
+
+
+def type_install(room: Room, site: Path, there: Path, striker: Striker) -> Answer:
+    """Type the install, and mend what was broken when it has ended."""
+    striker.arm()
+    argv = [*room.installer, "--site", str(site), "--state", str(STORE), "install", str(there), "--yes"]
+    answer = room.site.type(*argv, timeout_seconds=240, on_event=striker.hear)
+    striker.mend()
+    return answer
+
+
+def require_put_back(weed: WeedCluster, install: Install, unsigned: Path, running: str) -> None:
+    answer = install(Striker(replaced_before_start(weed.volumes["vol-1"], unsigned), when=None))
+
+    assert (answer.status, answer.result.get("reference")) == (50, "node-failed-rolled-back"), answer.result
+    assert {each.running_digest() for each in weed.volumes.values()} == {running}
+    wait_until("a whole cluster", lambda: is_whole(weed))
+
+
+def require_halt(room: Room, install: Install) -> None:
+    weed = room.site.cluster
+    striker = Striker(Killed((weed.volumes["vol-4"],)), when=is_event(event="phase", phase="patch vol-1"))
+    answer = install(striker)
+
+    assert (answer.status, answer.result.get("reference")) == (60, "halted-half-way"), answer.result
+    assert (answer.result["cluster"], answer.result["patched"]) == ("degraded", ["vol-1"])
+    assert answer.result["hint"]
+    assert [step for step in touched_since(room, striker) if not step.endswith(" vol-1")] == []
+    wait_until("a whole cluster", lambda: is_whole(weed))
+
+
+def require_going_on(weed: WeedCluster, install: Install) -> None:
+    striker = Striker(
+        Killed((weed.master,)), when=is_event(event="step", step="check_cluster_health vol-2"), mended_after_seconds=1.0
+    )
+    answer = install(striker)
+
+    assert striker.struck_at is not None
+    assert (answer.status, answer.result.get("resumed")) == (0, True), (answer.result, answer.stderr)
+
+
+def touched_since(room: Room, striker: Striker) -> list[str]:
+    """Return each step that takes something from a node and was begun after the damage was done."""
+    assert striker.struck_at is not None
+    return [
+        entry.step
+        for entry in journal_entries(room)
+        if entry.event == INTENT and entry.step.startswith(TOUCHES)
+        if datetime.fromisoformat(entry.time_utc) > striker.struck_at
+    ]
+
+
+def journal_entries(room: Room) -> Sequence[Entry]:
+    return FileJournal(room.site.state.parent / STORE.name / "journal.jsonl").replay()
+
+
+def is_whole(weed: WeedCluster) -> bool:
+    addresses = frozenset(weed.volume_address(name) for name in weed.volumes)
+    return judge_health(cluster_from_site(weed).observe(), addresses, single_copies=True).is_full
