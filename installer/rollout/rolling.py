@@ -16,7 +16,7 @@ from teraferry.installer.rollout.execute import ROLLBACK, STOPPED, UNDONE, RunRe
 from teraferry.installer.rollout.gates import Baseline
 from teraferry.installer.rollout.key_gate import KeyContinuityError
 from teraferry.installer.rollout.plan import Plan, Step
-from teraferry.installer.rollout.rolling_parts import RollingParts, check_cluster_health
+from teraferry.installer.rollout.rolling_parts import Countdown, RollingParts, check_cluster_health
 from teraferry.installer.rollout.rolling_steps import RollingSteps, node_failed
 from teraferry.installer.rollout.smoke import SmokeFailedError
 from teraferry.installer.rollout.staging import lengths_bytes_of, stage_together
@@ -180,9 +180,9 @@ class _Rolling:
         Raises:
             RefusedError: ``node-failed``, 40.
         """
-        give_up = self._parts.monotonic_seconds() + self._parts.patience.rejoin_seconds
-        while not self._is_back_on(node, old):
-            if self._parts.monotonic_seconds() >= give_up:
+        countdown = Countdown(self._parts, self._parts.patience.rejoin_seconds)
+        while not countdown.look(lambda: self._is_back_on(node, old)):
+            if countdown.is_over:
                 raise node_failed(
                     node, self._steps.nodes.found(self._plan.targets_of(node)), expected="its old version"
                 )

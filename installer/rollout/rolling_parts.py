@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from teraferry.bundles.digest import Buffer, Digest
 from teraferry.bundles.errors import RefusedError
@@ -16,6 +17,8 @@ from teraferry.installer.ports import Cluster, Workload
 from teraferry.installer.rollout.gates import Baseline, Health, judge_health
 from teraferry.installer.rollout.key_gate import KeyGate
 from teraferry.installer.rollout.smoke import SmokeGate
+
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +53,43 @@ class RollingParts:
     require_not_stopped: Callable[[], None] = lambda: None  # raises StoppedByOperatorError
 
 
+class Countdown:
+    """A deadline that does not run while somebody is asked: masters that are away are waited for inside a look."""
+
+    def __init__(self, parts: RollingParts, seconds: float) -> None:
+        self._now = parts.monotonic_seconds
+        self._over_at = self._now() + seconds
+
+    def look(self, look: Callable[[], Seen]) -> Seen:
+        """Look, and leave out how long that took."""
+        began = self._now()
+        try:
+            return look()
+        finally:
+            self._over_at += self._now() - began
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nothing is left."""
+        return self._now() >= self._over_at
+
+
 def check_cluster_health(parts: RollingParts, *, baseline: Baseline | None, why: str) -> Health:
     """Return the verdict after three polls in a row agree on 100 %, or the last one that did not.
 
     Anything that cannot be observed counts against health; nothing is taken for a pass.
     """
     patience = parts.patience
-    give_up = parts.monotonic_seconds() + patience.settle_seconds
+    countdown = Countdown(parts, patience.settle_seconds)
     in_a_row = 0
     while True:
-        health = judge_now(parts, baseline)
+        health = countdown.look(lambda: judge_now(parts, baseline))
         in_a_row = in_a_row + 1 if health.is_full else 0
         if in_a_row >= patience.polls:
             return health
         if not health.is_full:
             parts.progress.waiting(why, health.summary())
-            if parts.monotonic_seconds() >= give_up:
+            if countdown.is_over:
                 return health
         parts.sleep_seconds(patience.poll_seconds)
 
@@ -102,16 +126,16 @@ def wait_while_moving(parts: RollingParts, is_there: Callable[[], bool], what: s
         RefusedError: ``reference``, 40.
     """
     patience = parts.patience
-    last, since = parts.cluster.observe(), parts.monotonic_seconds()
-    while not is_there():
-        seen = parts.cluster.observe()
+    last, countdown = parts.cluster.observe(), Countdown(parts, patience.stalled_after_seconds)
+    while not countdown.look(is_there):
+        seen = countdown.look(parts.cluster.observe)
         if seen != last:
-            last, since = seen, parts.monotonic_seconds()
-        if parts.monotonic_seconds() - since >= patience.stalled_after_seconds:
+            last, countdown = seen, Countdown(parts, patience.stalled_after_seconds)
+        if countdown.is_over:
             raise RefusedError(
                 reference,
                 f"{what}: nothing moved for {patience.stalled_after_seconds:g} s, expected shards to keep moving",
                 hint="Look at the storage's own log for the cause, then type the same command again.",
             )
-        parts.progress.waiting(what, judge_now(parts, None).summary())
+        parts.progress.waiting(what, countdown.look(lambda: judge_now(parts, None)).summary())
         parts.sleep_seconds(patience.poll_seconds)

@@ -17,7 +17,13 @@ from teraferry.installer.rollout.execute import UNDONE, Action, RunRecord
 from teraferry.installer.rollout.gates import Baseline, is_drained
 from teraferry.installer.rollout.plan import Plan, Step, Target
 from teraferry.installer.rollout.rolling_nodes import NodeView
-from teraferry.installer.rollout.rolling_parts import RollingParts, judge_now, require_full_health, wait_while_moving
+from teraferry.installer.rollout.rolling_parts import (
+    Countdown,
+    RollingParts,
+    judge_now,
+    require_full_health,
+    wait_while_moving,
+)
 from teraferry.installer.rollout.staging import stage_action
 
 
@@ -165,9 +171,9 @@ class RollingSteps:
                 self.nodes.workload(target).start()
 
         def confirm() -> Mapping[str, object]:
-            give_up = self._parts.monotonic_seconds() + self._parts.patience.rejoin_seconds
-            while not is_true():
-                if self._parts.monotonic_seconds() >= give_up:
+            countdown = Countdown(self._parts, self._parts.patience.rejoin_seconds)
+            while not countdown.look(is_true):
+                if countdown.is_over:
                     raise node_failed(step.node, self.nodes.found(targets))
                 self._parts.progress.waiting(f"{step.node} to come back", "it was just started")
                 self.nodes.tell_back(targets)

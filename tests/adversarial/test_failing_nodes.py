@@ -6,6 +6,7 @@ tells the truth: 40 while nothing changed, 50 when all is as before, 60 half-way
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -222,3 +223,26 @@ def test_node_that_only_a_new_master_calls_empty_is_drained_before_it_is_stopped
     site.install()
 
     assert site.problems() == []
+
+
+@pytest.mark.parametrize(("step", "looks_before"), [("check_cluster_health", 0), ("wait_for_rebalance", 1)])
+def test_time_in_which_no_master_answered_is_taken_from_no_deadline(
+    tmp_path: Path, kit: Kit, step: str, looks_before: int
+) -> None:
+    site = Site(tmp_path / "journal.jsonl", kit)
+    world = site.world
+    looks = itertools.count()
+
+    def look() -> None:
+        number = next(looks)
+        world.untold.clear()
+        if number == looks_before:
+            world.seconds += 60
+            world.untold.update(map(address_of, VOLUME_NODES))
+
+    world.at = {f"journal intent {step} vol-3: after": lambda: setattr(world, "at", {"observe": look})}
+
+    site.install()
+
+    assert site.problems() == []
+    assert world.seconds >= 60
