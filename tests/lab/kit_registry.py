@@ -38,15 +38,16 @@ PROGRAM = Path(shutil.which("docker-registry") or "/usr/bin/docker-registry")
 
 
 def make_kit(house: House, version: str, program: bytes | None) -> Path:
-    """Return a signed kit with one image, whose layer is the version's own, and perhaps a registry program."""
+    """Return a signed kit with one image, whose layer is the version's own, one program, and perhaps a registry."""
     project = house.folder / f"project-{version}"
     release = f'[release]\nproduct = "terachat"\nversion = "{version}"\n'
-    text = release + image_table(IMAGE, "oci:images:api")
+    text = release + image_table(IMAGE, "oci:images:api") + file_table("bin/app", "app", "0755")
     if program is not None:
         text += file_table("bin/registry", "registry", "0755")
     write_recipe(project, text)
     layer = random_bytes(300_000, seed=sum(map(ord, version)))
     make_oci_layout(project / "images", "api", [layer_tar({"opt/app": layer})])
+    (project / "app").write_bytes(Path("/bin/sleep").read_bytes() + version.encode())
     if program is not None:
         (project / "registry").write_bytes(program)
     kit = house.folder / f"terachat-{version}"
@@ -70,6 +71,9 @@ class KitRegistryLab:
         hosts.write_text(f"127.0.0.1 localhost\n{ADDRESS} {NAME}\n")
         for node in self.lab.nodes:
             node.run("mount", "--bind", str(hosts), "/etc/hosts")
+        # The locks that installs leave on nodes, and where they meet their followers, are the machine's own.
+        self.node.sh("mkdir -p /run/teraferry /var/lib/teraferry-node")
+        self.node.sh("for own in /run/teraferry /var/lib/teraferry-node; do mount -t tmpfs -o mode=755 own $own; done")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -138,9 +142,20 @@ class KitSite:
         lines += [f'credentials = {{ user = "{USER}", password_file = "{self.password}" }}']
         lines += [f'[registry.service]\nfile = "bin/registry"\npath = "{self.program}"\ndata = "{self.data}"']
         lines += [f'settings = "{self.settings}"\nstart = {_words(self.start)}\nstop = {_words(self.stop)}', self.more]
-        lines += ['[cluster]\nengine = "seaweedfs"\nmasters = ["127.77.0.1:19333"]']
-        lines += ['[[node]]\nname = "master-1"\nrole = "master"\naddress = "127.77.0.1:19333"']
-        return "\n".join([*lines, "transport = { local = true }"]) + "\n"
+        return "\n".join([*lines, self.rollout()]) + "\n"
+
+    def rollout(self) -> str:
+        """Return the rest: one node of a cluster that says of itself that it is well, and what runs there."""
+        app, pid = self.folder / "app", self.folder / "app.pid"
+        yes = 'command = ["echo", \'{"ok": true}\'], pass_when = { field = "ok", equals = true }'
+        lines = ['[cluster]\nengine = "command"\nmode = "quick"\nsoak_seconds = 0']
+        lines += [f"health = [{{ {yes} }}]\nnode_in = {{ {yes} }}", 'leave = { command = ["true"] }']
+        lines += ['[[node]]\nname = "vol-1"\nrole = "volume"\naddress = "127.77.0.1:18080"']
+        lines += ['transport = { local = true }\n[[node]]\nname = "app-1"\nrole = "app"\naddress = "127.77.0.1:8080"']
+        lines += ['transport = { local = true }\n[[deploy]]\nfile = "bin/app"\nrole = "app"\nworkload = "binary"']
+        start = ["sh", "-c", f"setsid {app} 1000 >/dev/null 2>&1 </dev/null & echo $! >{pid}"]
+        stop = ["sh", "-c", f"kill $(cat {pid}) || true"]
+        return "\n".join([*lines, f'path = "{app}"\nstart = {_words(start)}\nstop = {_words(stop)}'])
 
     @property
     def site(self) -> Path:

@@ -21,6 +21,7 @@ from tests.prove import (
     model,
     oracle,
     promotion,
+    registry_kills,
     replication,
     sizes,
 )
@@ -44,6 +45,7 @@ PROOFS: dict[str, tuple[Proof, Mapping[str, int | str]]] = {
     "model": (model.prove, model.SETTINGS),
     "replication": (replication.prove, replication.SETTINGS),
     "promotion": (promotion.prove, promotion.SETTINGS),
+    "registry-kills": (registry_kills.prove, registry_kills.SETTINGS),
 }
 
 

@@ -11,13 +11,12 @@ import errno
 import os
 import socket
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from teraferry.bundles.digest import Digest, hex_of
 from teraferry.bundles.errors import RefusedError
-from teraferry.bundles.system.durable import create_durably, make_folder_durably
+from teraferry.bundles.system.durable import make_folder_durably, partial_of, write_durably
 from teraferry.installer.adapters.registry.kit_files import not_written, require_own_way
 
 MARK_NAME: Final = ".teraferry-registry"
@@ -105,8 +104,10 @@ class KitPlaces:
         try:
             make_folder_durably(self._settings, mode=0o700)
             make_folder_durably(self._data, mode=0o700)
-            with suppress(FileExistsError):
-                create_durably(self._data / MARK_NAME, MARK)
+            mark = self._data / MARK_NAME
+            for torn in self._data.glob(partial_of(mark, "*").name):
+                torn.unlink(missing_ok=True)
+            write_durably(mark, MARK)
         except OSError as error:
             raise not_written(f"folders of the registry, {self._data} and {self._settings}", error) from error
 
