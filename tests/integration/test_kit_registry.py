@@ -188,6 +188,16 @@ def test_ca_of_the_site_s_own_is_used_and_nothing_of_it_is_made(site: KitSite, k
     assert (site.settings / "server.pem").read_bytes() == (site.folder / "other" / "server.pem").read_bytes()
 
 
+def test_what_a_killed_installer_left_half_written_is_removed(site: KitSite, kits: Kits) -> None:
+    torn = [written(site.settings / f".{name}.4711.part") for name in ("ca.key", "server.pem")]
+    torn += [written(site.data / "..teraferry-registry.4711.part"), written(site.folder / ".registry.password.1.part")]
+    site.settings.chmod(0o700)
+
+    site.bring_up(kits.bundles["old"])
+
+    assert not [path for path in torn if path.exists()]
+
+
 # What fails
 
 
@@ -358,7 +368,7 @@ UNSAFE: dict[str, tuple[Callable[[KitSite], object], str]] = {
     ),
     "others read the CA's key": (lambda site: written(site.settings / "ca.key", mode=0o640), "registry-key-exposed"),
     "the server's key is a link": (
-        lambda site: (folder(site.settings) / "server.key").symlink_to("/etc/hostname"),
+        lambda site: (folder(site.settings) / "server.key").symlink_to(written(site.folder / "elsewhere" / "key")),
         "registry-key-exposed",
     ),
     "the CA is no certificate": (no_certificate, "registry-certificate-unusable"),
