@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from teraferry.bundles.errors import TrustError, UsageError
+from teraferry.bundles.errors import RefusedError, TrustError, UsageError
 from teraferry.bundles.limits import MAX_ROOT_METADATA_BYTES
 from teraferry.bundles.system.durable import sync_directory, write_durably
 from teraferry.keys.metadata import read_capped
@@ -172,12 +172,26 @@ class TrustStore:
         return self._read(path) if os.path.lexists(path) else None
 
     def put(self, pinned: Pinned) -> None:
-        """Replace what the site trusts for one product, durably. Deciding it is the caller's."""
-        if not self._folder.is_dir():
-            self._folder.mkdir(parents=True, mode=0o700)
-            sync_directory(self._folder.parent)
-        _require_private(self._folder)
-        write_durably(self._path(pinned.product), encode_pinned(pinned), mode=0o600)
+        """Replace what the site trusts for one product, durably. Deciding it is the caller's.
+
+        Raises:
+            TrustError: ``trust-store-exposed``, 24.
+            RefusedError: ``trust-store-not-writable``, 44: no space or a read-only disk; what was there stays.
+        """
+        try:
+            if not self._folder.is_dir():
+                self._folder.mkdir(parents=True, mode=0o700)
+                sync_directory(self._folder.parent)
+            _require_private(self._folder)
+            write_durably(self._path(pinned.product), encode_pinned(pinned), mode=0o600)
+        except OSError as error:
+            raise RefusedError(
+                "trust-store-not-writable",
+                f"trust store {self._folder}: {error.strerror}, expected room for what is trusted from now on",
+                hint="Free space on that disk, then type the same command again; nothing was changed.",
+                exit_status=44,
+                facts={"store": str(self._folder)},
+            ) from error
 
     def set_aside(self, product: str) -> Path:
         """Keep a damaged file as evidence under another name, so that a person can pin anew; return that name."""

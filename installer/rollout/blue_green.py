@@ -132,10 +132,10 @@ class _BlueGreen:
         Raises:
             RolledBackError: 50, when that is done. OperatorNeededError: 62, when it could not be.
         """
-        if not self._record.is_rolling_back():
-            self._record.note(ROLLBACK, reason=reason)
         self._parts.progress.say("rollback", f"back to {self._active}: {reason}", active=self._active)
         try:
+            if not self._record.is_rolling_back():
+                self._record.note(ROLLBACK, reason=reason)
             execute(self._way_back.actions(), self._record, self._parts.progress)
             self._parts.keys.require_kept(self._record, "after the rollback")
         except KeyContinuityError:
@@ -145,7 +145,7 @@ class _BlueGreen:
                 "switch-back-unproven",
                 f"rollback to {self._active}: {error.message}; it began because: {reason}",
                 hint="See what the switch says. Then type the same install again, or `teraferry-installer rollback`: "
-                "it goes on rolling back.",
+                "it goes on from there.",
                 exit_status=62,
                 facts={"cause": error.reference, "reason": reason},
             ) from error

@@ -109,7 +109,6 @@ class _Rolling:
                     facts={"node": in_hand, "cause": error.reference},
                 ) from error
         if self._parts.on_failure == "rollback" and self._healthy():
-            self._record.note(ROLLBACK, reason=error.message)
             self.roll_back(error.message)
         raise self._halted(error, old) from error
 
@@ -136,6 +135,8 @@ class _Rolling:
         targets = planning.reverse_targets(self._plan.targets, self._old_digests())
         back = planning.plan_targets(targets, mode=self._parts.mode, prefix="rollback ", keys=self._plan.keys)
         try:
+            if not self._record.is_rolling_back():
+                self._record.note(ROLLBACK, reason=reason)
             self._steps.reopen(back, prefix="rollback ")
             execute(self._steps.actions(back, prefix="rollback "), self._record, self._parts.progress)
             self._parts.keys.require_kept(self._record, "after the rollback")
@@ -145,7 +146,7 @@ class _Rolling:
             raise OperatorNeededError(
                 "rollback-halted",
                 f"rollback halted: {error.message}; the rollout had failed because: {reason}",
-                hint="When the cause is gone, type the same install again: it goes on rolling back.",
+                hint="When the cause is gone, type the same install again: it goes on from there.",
                 facts={"cause": error.reference},
             ) from error
         raise RolledBackError(

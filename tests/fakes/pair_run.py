@@ -11,6 +11,7 @@ from pathlib import Path
 from teraferry.bundles.digest import Digest
 from teraferry.bundles.errors import Fact
 from teraferry.bundles.progress import Silent
+from teraferry.installer.adapters.journal.file import FileJournal
 from teraferry.installer.adapters.transport.local import LocalTransport
 from teraferry.installer.install import InstallParts, InstallReport, install
 from teraferry.installer.ports import Entry, Journal
@@ -66,9 +67,20 @@ class PairSite(Typed):
         kit: What is installed.
         writers: "two" or "one".
         has_key: Whether a key must survive, on green-1.
+        has_dead_man: Whether the switch returns traffic by itself.
+        journal: Where the real journal lies; None for one in memory.
     """
 
-    def __init__(self, kit: Kit, *, writers: str = "two", has_key: bool = False, has_dead_man: bool = True) -> None:
+    def __init__(
+        self,
+        kit: Kit,
+        *,
+        writers: str = "two",
+        has_key: bool = False,
+        has_dead_man: bool = True,
+        journal: Path | None = None,
+    ) -> None:
+        self._path = journal
         self.world = PairWorld(writers=writers, has_dead_man=has_dead_man)
         self.kit = kit
         self.key = FakeKeyStore() if has_key else None
@@ -112,8 +124,12 @@ class PairSite(Typed):
     def written(self) -> bytes:
         return bytes(self._content)
 
+    def replace_journal(self, content: bytes) -> None:
+        """Have other bytes in the journal in memory."""
+        self._content[:] = content
+
     def entries(self) -> Sequence[Entry]:
-        return MemoryJournal(self._content).replay()
+        return self._kept().replay()
 
     def events(self) -> list[str]:
         return [f"{entry.event} {entry.step}".strip() for entry in self.entries()]
@@ -178,7 +194,10 @@ class PairSite(Typed):
         return [(test.node, test) for test in tests]
 
     def journal(self, life: Life) -> Journal:
-        return SiteJournal(self.world, life, MemoryJournal(self._content), self._content.extend)
+        return SiteJournal(self.world, life, self._kept(), self._content.extend)
+
+    def _kept(self) -> Journal:
+        return MemoryJournal(self._content) if self._path is None else FileJournal(self._path)
 
     def _install_parts(self, kit: Kit, life: Life, plan: Plan, require_not_stopped: Callable[[], None]) -> InstallParts:
         journal = self.journal(life)

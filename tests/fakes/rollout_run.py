@@ -157,6 +157,10 @@ class Site(Typed):
             return bytes(self._content)
         return self._path.read_bytes() if self._path.exists() else b""
 
+    def replace_journal(self, content: bytes) -> None:
+        """Have other bytes in the journal in memory."""
+        self._content[:] = content
+
     def entries(self) -> Sequence[Entry]:
         return self.journal().replay()
 

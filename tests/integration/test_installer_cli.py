@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from teraferry.installer.rollout.runs import installed_version_of, open_run_of
 from tests.lab.admin import Admin, fingerprint, make_house, make_kit
 from tests.lab.house import House
 from tests.lab.installer_file import flip_byte
-from tests.lab.registry import LabRegistry
+from tests.lab.registry import LabRegistry, tiny_disk
 from tests.lab.secops import Answer
 from tests.unit.test_lock import held_elsewhere
 
@@ -311,6 +312,27 @@ def test_load_brings_the_images_and_a_second_one_skips_them(admin: Admin, kit: P
     assert first.result["loaded_bytes"] + first.result["skipped_bytes"] == second.result["skipped_bytes"]
     assert second.result["loaded_bytes"] == 0
     assert admin.type("trust", "show").result["sequence"] == 1
+
+
+@pytest.mark.parametrize("writes", ["rw", "ro"])
+def test_load_on_a_state_disk_that_takes_nothing_says_so_and_goes_on_later(
+    stranger: Admin, house: House, kit: Path, writes: str
+) -> None:
+    with tiny_disk(stranger.state, size_bytes=64 * 1024):
+        assert stranger.pin(house).status == 0
+        before, filler = tree(stranger.state), stranger.state / "filler"
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        subprocess.run(["mount", "-o", f"remount,{writes}", str(stranger.state)], check=True)
+
+        refused = stranger.type("load", kit)
+
+        assert (refused.status, refused.result["reference"]) == (44, "trust-store-not-writable"), refused.stderr
+        assert {name: content for name, content in tree(stranger.state).items() if name != "filler"} == before
+        subprocess.run(["mount", "-o", "remount,rw", str(stranger.state)], check=True)
+        filler.unlink()
+        assert stranger.type("load", kit).status == 0
 
 
 def test_load_is_journaled_with_its_signers_and_is_no_install(admin: Admin, kit: Path) -> None:
