@@ -21,6 +21,7 @@ from teraferry.installer.rollout.blue_green_journal import (
     RECOVERED,
     PendingRecovery,
     brought_to,
+    cluster_of,
     committed_of,
     outcome_of,
     pending_of,
@@ -80,7 +81,7 @@ def roll_back(parts: RollbackParts) -> Mapping[str, Fact]:
 
 
 def _require_not_committed(parts: RollbackParts, unfinished: OpenRun) -> None:
-    standby = str(unfinished.facts["standby"])
+    standby = cluster_of(unfinished.first, "standby")
     if parts.switch.switch.observe().standing == standby:
         raise RefusedError(
             "commit-begun",
@@ -92,7 +93,7 @@ def _require_not_committed(parts: RollbackParts, unfinished: OpenRun) -> None:
 
 
 def _end_interrupted(parts: RollbackParts, unfinished: OpenRun) -> Mapping[str, Fact]:
-    standby = str(unfinished.facts["standby"])
+    standby = cluster_of(unfinished.first, "standby")
     record = RunRecord(parts.journal, run=unfinished.run, clock=parts.clock)
     done = roll_back_run(parts.plan_back(standby), parts.switch, record, reason="a person asked for it")
     record.note(ENDED, outcome="rolled-back")
@@ -123,7 +124,7 @@ def _recover(parts: RollbackParts, pending: PendingRecovery) -> Mapping[str, Fac
 
 def _cut_back(parts: RollbackParts, entries: Sequence[Entry], unfinished: OpenRun | None) -> Mapping[str, Fact]:
     standing = committed_of(entries).cluster
-    standby = str(unfinished.facts["standby"]) if unfinished else other_cluster(standing)
+    standby = cluster_of(unfinished.first, "standby") if unfinished else other_cluster(standing)
     run = unfinished.run if unfinished else f"{BACKWARDS}{len(entries) + 1}"
     record = RunRecord(parts.journal, run=run, clock=parts.clock)
     brought: Mapping[str, Any] = brought_to(entries, standby)

@@ -10,6 +10,7 @@ from teraferry.bundles.errors import Fact
 from teraferry.installer.ports import Entry
 from teraferry.installer.rollout.blue_green_plan import COMMIT, SWITCH, WINDOW_STEPS, other_cluster
 from teraferry.installer.rollout.execute import DONE, ENDED, FAILED, INTENT, ROLLBACK, STARTED
+from teraferry.installer.rollout.journal import corrupt, fact_of
 from teraferry.installer.rollout.runs import open_run_of
 
 LAPSED: Final = "hold-lapsed"
@@ -26,7 +27,8 @@ RELEASE_FACTS: Final = ("bundle", "product", "version", "sequence", "signers", "
 NAMES_KEPT: Final = 1000
 """Pending writes that a journal line names; all of them are counted."""
 
-FIRST: Final = "blue"
+CLUSTERS: Final = ("blue", "green")
+FIRST: Final = CLUSTERS[0]
 """Who stands before anything was ever committed."""
 
 
@@ -57,15 +59,27 @@ class Committed:
 
 def committed_of(entries: Sequence[Entry]) -> Committed:
     """Return which cluster stands, as the journal says, and what it was brought."""
-    committed, started = Committed(FIRST, ""), dict[str, Mapping[str, Any]]()
+    committed, started = Committed(FIRST, ""), dict[str, Entry]()
     for entry in entries:
         if entry.event == STARTED:
-            started[entry.run] = entry.facts
+            started[entry.run] = entry
         elif entry.event == ENDED and entry.facts.get("outcome") == "done" and entry.run in started:
-            facts = started[entry.run]
-            if "standby" in facts:
-                committed = Committed(str(facts["standby"]), str(facts.get("bundle", "")), entry.run)
+            first = started[entry.run]
+            if "standby" in first.facts:
+                committed = Committed(cluster_of(first, "standby"), str(first.facts.get("bundle", "")), entry.run)
     return committed
+
+
+def cluster_of(entry: Entry, name: str) -> str:
+    """Return which cluster an entry calls ``name``.
+
+    Raises:
+        OperatorNeededError: ``journal-corrupt``, 62: it does not say, or names none.
+    """
+    cluster = fact_of(entry, name)
+    if cluster not in CLUSTERS:
+        raise corrupt(entry.sequence, f"{entry.event} with {name} = {cluster!r}")
+    return str(cluster)
 
 
 def brought_to(entries: Sequence[Entry], cluster: str) -> Mapping[str, Any]:
@@ -89,7 +103,7 @@ def standby_for(entries: Sequence[Entry], bundle: str) -> str:
     """
     unfinished = open_run_of(entries)
     if unfinished is not None and unfinished.facts.get("bundle") == bundle and "standby" in unfinished.facts:
-        return str(unfinished.facts["standby"])
+        return cluster_of(unfinished.first, "standby")
     committed = committed_of(entries)
     return committed.cluster if committed.bundle == bundle else other_cluster(committed.cluster)
 
@@ -107,7 +121,7 @@ def pending_of(entries: Sequence[Entry]) -> PendingRecovery | None:
         if entry.event == PENDING:
             count: Any = entry.facts.get("count")
             names: Any = entry.facts.get("names") or ()
-            found = PendingRecovery(entry.run, str(entry.facts["cluster"]), count, tuple(names))
+            found = PendingRecovery(entry.run, cluster_of(entry, "cluster"), count, tuple(names))
         elif entry.event == RECOVERED:
             found = None
     return found
@@ -167,7 +181,7 @@ def conflict_marker_of(entries: Sequence[Entry]) -> str | None:
     marker: str | None = None
     for entry in entries:
         if entry.event == CONFLICTS:
-            marker = str(entry.facts["marker"])
+            marker = str(fact_of(entry, "marker"))
         elif entry.event == ENDED and entry.facts.get("outcome") == "done":
             marker = None
     return marker

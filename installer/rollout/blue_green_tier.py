@@ -12,6 +12,7 @@ from teraferry.installer.ports import Entry
 from teraferry.installer.rollout.blue_green import execute_blue_green_switch
 from teraferry.installer.rollout.blue_green_journal import (
     BACKWARDS,
+    cluster_of,
     conflict_marker_of,
     is_in_hand,
     outcome_of,
@@ -113,7 +114,7 @@ def require_writers(parts: BlueGreenParts) -> None:
 
 
 def _sides(interrupted: OpenRun) -> Mapping[str, Any]:
-    return {side: interrupted.facts[side] for side in ("active", "standby")}
+    return {side: cluster_of(interrupted.first, side) for side in ("active", "standby")}
 
 
 def _other_in_hand(interrupted: OpenRun) -> RefusedError:

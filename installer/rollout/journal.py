@@ -8,7 +8,7 @@ receipts that a site hands back do. ``adapters/journal/file.py`` makes lines dur
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -62,11 +62,11 @@ def parse_entry(number: int, line: bytes) -> Entry:
         OperatorNeededError: ``journal-corrupt``, 62.
     """
     if len(line) > MAX_JOURNAL_LINE_BYTES:
-        raise _corrupt(number, "too long")
+        raise corrupt(number, "too long")
     try:
         parsed = msgspec.json.decode(line, type=_Line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _corrupt(number, str(error)) from error
+        raise corrupt(number, str(error)) from error
     return Entry(
         sequence=parsed.sequence,
         time_utc=parsed.time_utc,
@@ -89,9 +89,9 @@ def parse_chain(lines: Iterable[bytes]) -> tuple[Entry, ...]:
     for number, line in enumerate(lines, start=1):
         entry = parse_entry(number, line)
         if entry.sequence != number:
-            raise _corrupt(number, f"sequence {entry.sequence}, expected {number}")
+            raise corrupt(number, f"sequence {entry.sequence}, expected {number}")
         if entry.previous != previous:
-            raise _corrupt(number, f"names the line before it {entry.previous}, expected {previous}")
+            raise corrupt(number, f"names the line before it {entry.previous}, expected {previous}")
         entries.append(entry)
         previous = digest_of(line)
     return tuple(entries)
@@ -118,7 +118,21 @@ def head_of(entries: Sequence[Entry]) -> Digest:
     return digest_of(encode_entry(entries[-1])) if entries else FIRST_PREVIOUS
 
 
-def _corrupt(number: int, found: str) -> OperatorNeededError:
+def fact_of(entry: Entry, name: str) -> Any:
+    """Return a fact that entries of this kind always have.
+
+    Nothing names the digest of the newest line yet, so that a bit that flipped in it shows here or not at all.
+
+    Raises:
+        OperatorNeededError: ``journal-corrupt``, 62: it has none.
+    """
+    if name not in entry.facts:
+        raise corrupt(entry.sequence, f"{entry.event} without {name}")
+    return entry.facts[name]
+
+
+def corrupt(number: int, found: str) -> OperatorNeededError:
+    """Return the refusal of a journal whose line ``number`` is not as it was written."""
     return OperatorNeededError(
         "journal-corrupt",
         f"journal line {number}: {found}, expected an unbroken chain of entries",

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-from teraferry.bundles.errors import OperatorNeededError
 from teraferry.installer.ports import Entry
+from teraferry.installer.rollout.journal import corrupt, fact_of
 from teraferry.keys.continuity.judge import Comparison, Finding, KeyFacts
 
 RECORDED: Final = "keys-recorded"
@@ -32,6 +32,14 @@ class Alarm:
     when: str  # at which gate
 
 
+class _Row(msgspec.Struct, frozen=True):
+    """One key in an entry about a look at keys."""
+
+    key: str
+    node: str
+    found: str
+
+
 def recorded_of(entries: Sequence[Entry]) -> dict[str, KeyFacts]:
     """Return what is recorded of each key now: the newest record, which always holds all of them.
 
@@ -42,28 +50,26 @@ def recorded_of(entries: Sequence[Entry]) -> dict[str, KeyFacts]:
     if newest is None:
         return {}
     try:
-        facts = msgspec.convert(newest.facts["keys"], tuple[KeyFacts, ...])
-    except (KeyError, msgspec.ValidationError) as error:
-        raise OperatorNeededError(
-            "journal-corrupt",
-            f"journal entry {newest.sequence}: no record of keys, expected one",
-            hint="Keep the file as evidence and call your support; nothing is rolled out on a broken journal.",
-            exit_status=62,
-            facts={"line": newest.sequence},
-        ) from error
+        facts = msgspec.convert(fact_of(newest, "keys"), tuple[KeyFacts, ...])
+    except msgspec.ValidationError as error:
+        raise corrupt(newest.sequence, "no record of keys") from error
     return {each.name: each for each in facts}
 
 
 def alarms_of(entries: Iterable[Entry]) -> tuple[Alarm, ...]:
-    """Return the alarms that stand."""
+    """Return the alarms that stand.
+
+    Raises:
+        OperatorNeededError: ``journal-corrupt``, 62: an entry that does not say of which key it is.
+    """
     standing: dict[str, Alarm] = {}
     for entry in entries:
         if entry.event == LOST:
-            for row in _rows(entry.facts, "lost", "changed"):
-                standing[row["key"]] = Alarm(row["key"], row["node"], row["found"], entry.step)
+            for row in _rows(entry, "lost", "changed"):
+                standing[row.key] = Alarm(row.key, row.node, row.found, entry.step)
         elif entry.event == KEPT:
-            for row in _rows(entry.facts, "kept"):
-                standing.pop(row["key"], None)
+            for row in _rows(entry, "kept"):
+                standing.pop(row.key, None)
         elif entry.event == RECORDED:
             accepted: Any = entry.facts.get("accepted", [])
             for name in accepted:
@@ -94,6 +100,10 @@ def _kinds(found: Comparison) -> tuple[tuple[str, tuple[Finding, ...]], ...]:
     return ("kept", found.kept), ("changed", found.changed), ("lost", found.lost), ("undecided", found.undecided)
 
 
-def _rows(facts: Mapping[str, object], *kinds: str) -> list[dict[str, str]]:
-    rows: Any = [row for kind in kinds for row in facts.get(kind, ())]  # type: ignore[attr-defined]
-    return [{name: str(value) for name, value in row.items()} for row in rows]
+def _rows(entry: Entry, *kinds: str) -> tuple[_Row, ...]:
+    facts: Mapping[str, Any] = entry.facts
+    rows = [row for kind in kinds for row in facts.get(kind, ())]
+    try:
+        return msgspec.convert(rows, tuple[_Row, ...])
+    except msgspec.ValidationError as error:
+        raise corrupt(entry.sequence, f"{entry.event} without its keys") from error

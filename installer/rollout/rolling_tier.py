@@ -10,6 +10,7 @@ from teraferry.bundles.errors import Fact, OperatorNeededError, RefusedError
 from teraferry.installer.ports import Entry
 from teraferry.installer.rollout.execute import INTENT, RunRecord
 from teraferry.installer.rollout.gates import Baseline, Health, baseline_of
+from teraferry.installer.rollout.journal import fact_of
 from teraferry.installer.rollout.key_gate import KeyGate
 from teraferry.installer.rollout.plan import DRAIN, PATCH, Plan
 from teraferry.installer.rollout.rolling import execute_rolling_update
@@ -36,11 +37,12 @@ class RollingRollout:
         """Return the stripe groups that must not be forgotten, after the gate in front of the first write."""
         interrupted = open_run_of(entries)
         if interrupted is not None and interrupted.run == run:
+            begun_with = {"stripe_groups": fact_of(interrupted.first, "stripe_groups")}
             # A node in hand is finished first, since that brings redundancy back; the rollout's own gates decide then.
             if not self._has_in_hand(entries, run):
-                baseline = _baseline(interrupted.facts)
+                baseline = _baseline(begun_with)
                 require_full_health(self.parts, baseline=baseline, why="health before going on")
-            return {"stripe_groups": interrupted.facts["stripe_groups"]}
+            return begun_with
         self.parts.progress.start("check cluster health")
         health = self._full_before_the_start(interrupted, entries)
         self.parts.progress.say("gate", f"before the start: {health.summary()}")

@@ -22,8 +22,17 @@ SUPERSEDED: Final = "run-superseded"
 class OpenRun:
     """The newest run of a journal that was started and not ended."""
 
-    run: str
-    facts: Mapping[str, Any]
+    first: Entry
+
+    @property
+    def run(self) -> str:
+        """Its name."""
+        return self.first.run
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What was written when it began."""
+        return self.first.facts
 
 
 def open_run_of(entries: Sequence[Entry]) -> OpenRun | None:
@@ -31,7 +40,7 @@ def open_run_of(entries: Sequence[Entry]) -> OpenRun | None:
     found: OpenRun | None = None
     for entry in entries:
         if entry.event == STARTED:
-            found = OpenRun(entry.run, entry.facts)
+            found = OpenRun(entry)
         elif entry.event == ENDED and found is not None and entry.run == found.run:
             found = None
     return found
