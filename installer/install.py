@@ -111,14 +111,18 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
         try:
             parts.rollout.roll_out(plan, record, begun_with)  # 4
         except RolledBackError:
-            # A disk that takes no more lines must not hide what became of the site; typed again, the run ends.
-            with suppress(RefusedError):
-                record.note(ENDED, outcome="rolled-back")
+            _end_rolled_back(record)
             raise
         parts.rollout.keys.require_kept(record, "at the end")  # 5
         parts.rollout.require_done(plan, begun_with)
         _end(record)
     return InstallReport(plan.nodes, load, _head_of(parts), resumed, parts.rollout.outcome(record.entries()))
+
+
+def _end_rolled_back(record: RunRecord) -> None:
+    # A disk that takes no more lines must not hide what became of the site; typed again, the run ends.
+    with suppress(RefusedError):
+        record.note(ENDED, outcome="rolled-back")
 
 
 def _end(record: RunRecord) -> None:
