@@ -21,7 +21,7 @@ class TrafficObservation:
 
 
 class TrafficSwitch(Protocol):
-    """Sends new connections of the virtual address to blue or to green; no established one is ever moved or cut."""
+    """Sends new connections of the virtual address to blue or to green; no established one is moved, or cut unasked."""
 
     @property
     def has_dead_man(self) -> bool:
@@ -63,6 +63,21 @@ class TrafficSwitch(Protocol):
 
     def established(self, cluster: str) -> int | None:
         """Count the connections of the virtual address that ``cluster`` serves; None when that cannot be told."""
+
+    def require_can_cut(self) -> None:
+        """See that ``cut`` can be done here; nothing is.
+
+        Raises:
+            RefusedError: ``switch-cannot-cut``, 40.
+        """
+
+    def cut(self, cluster: str) -> None:
+        """End the established connections that ``cluster`` serves, which gets no new ones any more. Idempotent.
+
+        Raises:
+            RefusedError: ``switch-failed``, ``switch-cannot-cut`` or ``switch-cannot-tell``, 40: some may be left, or
+                ``cluster`` has new connections and nothing was cut.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,7 @@ def make_window(site: Site) -> Window:
     """Return how the standby is watched, as site.toml says."""
     from teraferry.installer.rollout.blue_green_parts import Window
     from teraferry.installer.rollout.blue_green_plan import require_monitor, require_tables
-    from teraferry.installer.site.blue_green_rules import hold_seconds
+    from teraferry.installer.site.blue_green_rules import cut_after_seconds, hold_seconds
 
     traffic, replication = require_tables(site)
     monitor = require_monitor(site)
@@ -181,6 +181,7 @@ def make_window(site: Site) -> Window:
         hold_seconds=hold_seconds(traffic) or UNATTENDED_HOLD_SECONDS,
         stalled_after_seconds=replication.stalled_after_seconds,
         write_hold_seconds=replication.write_hold_seconds or 0,
+        cut_after_seconds=cut_after_seconds(traffic),
     )
 
 

@@ -15,6 +15,7 @@ from teraferry.bundles.errors import Fact, RefusedError, RolledBackError
 from teraferry.bundles.progress import Progress
 from teraferry.installer.ports import Entry, Journal, Lock
 from teraferry.installer.rollout.blue_green import execute_blue_green_switch, roll_back_run
+from teraferry.installer.rollout.blue_green_cut import require_can_cut
 from teraferry.installer.rollout.blue_green_journal import (
     BACKWARDS,
     CONFLICTS,
@@ -23,12 +24,12 @@ from teraferry.installer.rollout.blue_green_journal import (
     brought_to,
     cluster_of,
     committed_of,
+    marker_of,
     outcome_of,
     pending_of,
 )
 from teraferry.installer.rollout.blue_green_parts import BlueGreenParts
 from teraferry.installer.rollout.blue_green_plan import other_cluster
-from teraferry.installer.rollout.blue_green_steps import marker_of
 from teraferry.installer.rollout.blue_green_way_back import drain_home, pending_writes
 from teraferry.installer.rollout.blue_green_window import let_go
 from teraferry.installer.rollout.execute import ENDED, STARTED, Clock, RunRecord
@@ -105,7 +106,7 @@ def _recover(parts: RollbackParts, pending: PendingRecovery) -> Mapping[str, Fac
     cluster, record = pending.cluster, RunRecord(parts.journal, run=pending.run, clock=parts.clock)
     waiting = pending_writes(parts.switch, cluster)
     parts.confirm(f"Merge the writes that wait on {cluster} into {other_cluster(cluster)}?")
-    drain_home(parts.switch, cluster, marker=f"{marker_of(record)}-recovery")
+    drain_home(parts.switch, cluster, marker=f"{marker_of(record.run)}-recovery")
     left = pending_writes(parts.switch, cluster)
     if left is None or left:
         raise RefusedError(
@@ -114,9 +115,9 @@ def _recover(parts: RollbackParts, pending: PendingRecovery) -> Mapping[str, Fac
             hint=f"See that {cluster} is wholly back and replication runs, then type: teraferry-installer rollback",
             facts={"cluster": cluster, "pending": None if left is None else len(left)},
         )
-    clashes = list(parts.switch.replicator.conflicts(marker=marker_of(record)))
+    clashes = list(parts.switch.replicator.conflicts(marker=marker_of(record.run)))
     if clashes:
-        record.note(CONFLICTS, marker=marker_of(record), count=len(clashes), names=clashes[:100])
+        record.note(CONFLICTS, marker=marker_of(record.run), count=len(clashes), names=clashes[:100])
     merged = pending.count if waiting is None else len(waiting)
     record.note(RECOVERED, cluster=cluster, merged=merged)
     return {"did": "recovered", "cluster": cluster, "merged": merged, "conflicts": clashes[:100]}
@@ -132,6 +133,7 @@ def _cut_back(parts: RollbackParts, entries: Sequence[Entry], unfinished: OpenRu
     keys = parts.switch.keys.require_ready(record)
     if unfinished is None:
         parts.switch.compliance.require_open()
+        require_can_cut(parts.switch)
     parts.confirm(f"Cut over from {other_cluster(standby)} to {standby}, which runs {version}?")
     if not any(entry.event == STARTED for entry in record.entries()):
         record.note(STARTED, "", **{**brought, "tier": "2", "active": other_cluster(standby), "standby": standby})

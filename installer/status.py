@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from teraferry.installer.ports import Entry
 from teraferry.installer.rollout.blue_green_journal import BACKWARDS, pending_of, was_cut_over
+from teraferry.installer.rollout.blue_green_plan import COMMIT
 from teraferry.installer.rollout.execute import DONE, ENDED, FAILED, INTENT, ROLLBACK, STARTED, UNDONE
 from teraferry.installer.rollout.key_journal import alarms_of
 from teraferry.installer.rollout.plan import BRING_UP, DRAIN, PATCH, REBALANCE
@@ -81,8 +82,11 @@ def _blue_green(installed: str | None, unfinished: OpenRun, own: Sequence[Entry]
         state = "rolling back"
     else:
         state = "cut over, not committed" if was_cut_over(own) else "half done"
+    is_committed = any(entry.event == DONE and entry.step == COMMIT for entry in own)
+    if is_committed:
+        state = "committed, connections of the other side are not cut yet"
     goes_on = f"teraferry-installer install KIT with the kit of {version}: it goes on from here"
-    what = f"{goes_on}; or teraferry-installer rollback" if was_cut_over(own) else goes_on
+    what = f"{goes_on}; or teraferry-installer rollback" if was_cut_over(own) and not is_committed else goes_on
     if unfinished.run.startswith(BACKWARDS):
         what = "teraferry-installer rollback: it goes on from here"
     begun = {entry.step for entry in own if entry.event == INTENT}

@@ -31,9 +31,10 @@ from teraferry.installer.rollout.stopping import StoppedByOperatorError
 POSTPONED: Final = 41
 
 MAY_HALT_BEFORE: Final = frozenset(
-    {planning.SET_UP, STAGE, BRING_UP, PROVE, SMOKE, planning.REHEARSE, planning.SYNC, planning.ASK}
+    {planning.SET_UP, STAGE, BRING_UP, PROVE, SMOKE, planning.REHEARSE, planning.SYNC, planning.ASK, planning.CUT}
 )
-"""Up to the cutover nobody is served by the standby; the window is seen to its end, one way or the other."""
+"""Up to the cutover nobody is served by the standby; the window is seen to its end, one way or the other. What is cut
+after the commit can wait."""
 
 
 def execute_blue_green_switch(plan: Plan, parts: BlueGreenParts, record: RunRecord) -> None:
@@ -109,6 +110,8 @@ class _BlueGreen:
         Raises:
             RolledBackError: 50. OperatorNeededError: 62. Returns when nothing was touched, or it is postponed.
         """
+        if self._record.is_done(planning.COMMIT):
+            raise self._not_cut(error)
         if was_commit_begun(self._record.entries()):
             self._require_not_committed(error)
         if any(self._record.is_begun(step) for step in planning.WINDOW_STEPS):
@@ -194,6 +197,16 @@ class _BlueGreen:
                 exit_status=62,
                 facts={"cause": error.reference, "standing": standing},
             ) from error
+
+    def _not_cut(self, error: TeraFerryError) -> OperatorNeededError:
+        return OperatorNeededError(
+            "connections-not-cut",
+            f"{self._standby} stands, the release is in place; connections of {self._active} were not cut: "
+            f"{error.message}",
+            hint="See what the switch says, then type the same install again: it goes on with the cut.",
+            exit_status=62,
+            facts={"cause": error.reference, "standing": self._standby},
+        )
 
     def _halt_if_asked(self, step: Step) -> None:
         if step.action not in MAY_HALT_BEFORE:

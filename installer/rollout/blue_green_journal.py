@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from teraferry.bundles.errors import Fact
+from teraferry.bundles.errors import Fact, RefusedError
 from teraferry.installer.ports import Entry
-from teraferry.installer.rollout.blue_green_plan import COMMIT, SWITCH, WINDOW_STEPS, other_cluster
+from teraferry.installer.rollout.blue_green_plan import COMMIT, CUT, SWITCH, WINDOW_STEPS, other_cluster
 from teraferry.installer.rollout.execute import DONE, ENDED, FAILED, INTENT, ROLLBACK, STARTED
 from teraferry.installer.rollout.journal import corrupt, fact_of
 from teraferry.installer.rollout.runs import open_run_of
@@ -26,6 +27,9 @@ RELEASE_FACTS: Final = ("bundle", "product", "version", "sequence", "signers", "
 
 NAMES_KEPT: Final = 1000
 """Pending writes that a journal line names; all of them are counted."""
+
+MARKER_CHARACTERS: Final = 100
+"""With what is put behind it, still a file name everywhere."""
 
 CLUSTERS: Final = ("blue", "green")
 FIRST: Final = CLUSTERS[0]
@@ -55,6 +59,11 @@ class Committed:
     cluster: str
     bundle: str  # digest; "" before anything was ever committed
     run: str = ""
+
+
+def marker_of(run: str) -> str:
+    """Return a run's own marker, which may be a file name: a version may hold what a file name may not."""
+    return re.sub(r"[^A-Za-z0-9.-]", "-", run)[:MARKER_CHARACTERS]
 
 
 def committed_of(entries: Sequence[Entry]) -> Committed:
@@ -170,9 +179,9 @@ def outcome_of(own: Sequence[Entry]) -> dict[str, Fact]:
     """Return what clients went through in a run: did a hold end by itself, and how many does the other side serve."""
     told: dict[str, Fact] = {"hold_lapsed": any(entry.event == LAPSED for entry in own)}
     for entry in own:
-        if entry.event == DONE and entry.step == COMMIT:
-            left: Any = entry.facts.get("still_served")
-            told["still_served"] = left
+        if entry.event == DONE and entry.step in (COMMIT, CUT):
+            facts: Mapping[str, Any] = entry.facts
+            told |= {name: facts[name] for name in ("still_served", "cut") if name in facts}
     return told
 
 
@@ -185,3 +194,15 @@ def conflict_marker_of(entries: Sequence[Entry]) -> str | None:
         elif entry.event == ENDED and entry.facts.get("outcome") == "done":
             marker = None
     return marker
+
+
+def write_conflict(names: Sequence[str]) -> RefusedError:
+    """Return the refusal while something was written on both clusters, and differs."""
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return RefusedError(
+        "write-conflict",
+        f"replication: {len(names)} written on both clusters and different ({shown}), expected none",
+        hint="Both versions are kept. Take the right one of each (see docs/rollout.md), then type the same command "
+        "again.",
+        facts={"conflicts": list(names[:100]), "count": len(names)},
+    )

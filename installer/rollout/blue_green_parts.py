@@ -27,6 +27,7 @@ class Window:
     hold_seconds: float  # longer than one check and its pause; a switch without a dead-man takes no notice
     stalled_after_seconds: float
     write_hold_seconds: float = 0.0  # with one writer: how long writes may wait
+    cut_after_seconds: float | None = None  # since the cutover; None: nobody is ever cut
 
     @property
     def limits(self) -> Limits:

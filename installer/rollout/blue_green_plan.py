@@ -25,6 +25,7 @@ SWITCH: Final = "switch_virtual_ip"
 MONITOR: Final = "monitor_stability"
 PROMOTE: Final = "promote_primary"
 COMMIT: Final = "commit_switch"
+CUT: Final = "cut_connections"
 RETURN: Final = "return_traffic"
 DRAIN_BACK: Final = "drain_back"
 
@@ -150,11 +151,20 @@ def guarantees_of(site: Site, *, standby: str) -> tuple[str, ...]:
             f"within {traffic.dead_man}"
         )
     return (
-        f"established connections stay on {active} until they end; none is moved or cut",
+        _stays(traffic, active=active),
         returns,
         _noticed(site, active=active, standby=standby),
         *_writes(replication, active=active, standby=standby),
         f"{active} stays as it is, as the standby, after the commit",
+    )
+
+
+def _stays(traffic: TrafficTable, *, active: str) -> str:
+    if traffic.cut_after is None:
+        return f"established connections stay on {active} until they end; none is moved or cut"
+    return (
+        f"established connections stay on {active}; those left there {traffic.cut_after} after the cutover, and after "
+        "the commit, are cut, as site.toml says: their clients see an error"
     )
 
 
@@ -180,6 +190,7 @@ def cutover_steps(
         standby,
         f"hold writes for at most {replication.write_hold_seconds} s, make {standby} the primary, let them go on",
     )
+    cut = Step(CUT, CUT, standby, f"{traffic.cut_after} after the cutover, cut the connections left on {active}")
     return (
         Step(SYNC, SYNC, standby, f"bring {standby} level with {active}: a marker written there is read here"),
         Step(ASK, ASK, standby, "keys, and the compliance lock once more, right before the cutover"),
@@ -187,6 +198,7 @@ def cutover_steps(
         Step(MONITOR, MONITOR, standby, f"watch {standby} for {window}; anything wrong: back to {active} at once"),
         *((promote,) if replication.writers == "one" else ()),
         Step(COMMIT, COMMIT, standby, f"make {standby} the standing side; {active} stays as the standby"),
+        *((cut,) if traffic.cut_after is not None else ()),
     )
 
 

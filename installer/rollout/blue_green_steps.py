@@ -2,27 +2,32 @@
 
 ``set_up_switch`` → staging → ``bring_up`` of each node of the standby → smoke tests → ``rehearse_check`` →
 ``sync_state`` → ``ask_compliance`` → ``switch_virtual_ip`` → ``monitor_stability`` → ``promote_primary`` (with one
-writer) → ``commit_switch``. Where traffic is, the switch itself says; the journal says where the run was.
+writer) → ``commit_switch`` → ``cut_connections`` (where the site asks for it). Where traffic is, the switch itself
+says; the journal says where the run was.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from teraferry.bundles.errors import RefusedError
 from teraferry.installer.blue_green_ports import TrafficObservation
 from teraferry.installer.rollout import blue_green_plan as planning
-from teraferry.installer.rollout.blue_green_journal import CONFLICTS, LAPSED, was_commit_begun, was_cut_over
+from teraferry.installer.rollout.blue_green_cut import CutConnections
+from teraferry.installer.rollout.blue_green_journal import (
+    CONFLICTS,
+    LAPSED,
+    marker_of,
+    was_commit_begun,
+    was_cut_over,
+    write_conflict,
+)
 from teraferry.installer.rollout.blue_green_nodes import StandbyNodes, stands_elsewhere
 from teraferry.installer.rollout.blue_green_parts import BlueGreenParts
 from teraferry.installer.rollout.blue_green_window import let_writes_go, move_primary, rehearse_check, watch_window
 from teraferry.installer.rollout.execute import UNDONE, Action, RunRecord
 from teraferry.installer.rollout.plan import BRING_UP, PROVE, SMOKE, STAGE, Plan, Step
-
-MARKER_CHARACTERS = 100
-"""With what is put behind it, still a file name everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class BlueGreenSteps:
         self._where = Where()
         self._asked = False  # the compliance lock was seen open by this very process
         self._nodes = StandbyNodes(plan, parts, record)
+        self._cut = CutConnections(parts, record, standby=plan.standby)
         self.standby = plan.standby
         self.active = planning.other_cluster(plan.standby)
 
@@ -83,6 +89,7 @@ class BlueGreenSteps:
             planning.MONITOR: self.monitor_stability,
             planning.PROMOTE: self._promote,
             planning.COMMIT: self._commit,
+            planning.CUT: self._cut.action,
         }
         return [
             self._of_node(self._nodes.stage(step, staged[step.id]))
@@ -119,6 +126,7 @@ class BlueGreenSteps:
                 raise RuntimeError("no cutover without a look at the compliance lock in this process")
             self._parts.progress.start(f"cutover to {self.standby}")
             switch.hold(self.standby, seconds=self._parts.window.hold_seconds)
+            self._cut.begin()
 
         def confirm() -> Mapping[str, object]:
             seen = switch.observe()
@@ -143,7 +151,7 @@ class BlueGreenSteps:
     @property
     def marker(self) -> str:
         """What is written on the active cluster and must be read on the standby."""
-        return marker_of(self._record)
+        return marker_of(self._record.run)
 
     def drain_standby(self) -> None:
         """Bring what was written on the standby to the active cluster.
@@ -277,23 +285,6 @@ class BlueGreenSteps:
             return {"standing": self.standby, "still_served": left}
 
         return Action(step, lambda: False, is_true, act, confirm, {})
-
-
-def marker_of(record: RunRecord) -> str:
-    """Return the run's own marker, which may be a file name: a version may hold what a file name may not."""
-    return re.sub(r"[^A-Za-z0-9.-]", "-", record.run)[:MARKER_CHARACTERS]
-
-
-def write_conflict(names: Sequence[str]) -> RefusedError:
-    """Return the refusal while something was written on both clusters, and differs."""
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return RefusedError(
-        "write-conflict",
-        f"replication: {len(names)} written on both clusters and different ({shown}), expected none",
-        hint="Both versions are kept. Take the right one of each (see docs/rollout.md), then type the same command "
-        "again.",
-        facts={"conflicts": list(names[:100]), "count": len(names)},
-    )
 
 
 def _nothing() -> None:

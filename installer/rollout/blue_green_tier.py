@@ -10,6 +10,7 @@ from teraferry.bundles.errors import Fact, OperatorNeededError, RefusedError
 from teraferry.installer.blue_green_ports import TrafficObservation
 from teraferry.installer.ports import Entry
 from teraferry.installer.rollout.blue_green import execute_blue_green_switch
+from teraferry.installer.rollout.blue_green_cut import require_can_cut
 from teraferry.installer.rollout.blue_green_journal import (
     BACKWARDS,
     cluster_of,
@@ -17,10 +18,10 @@ from teraferry.installer.rollout.blue_green_journal import (
     is_in_hand,
     outcome_of,
     pending_of,
+    write_conflict,
 )
 from teraferry.installer.rollout.blue_green_parts import BlueGreenParts
 from teraferry.installer.rollout.blue_green_plan import other_cluster
-from teraferry.installer.rollout.blue_green_steps import write_conflict
 from teraferry.installer.rollout.execute import RunRecord
 from teraferry.installer.rollout.key_gate import KeyGate
 from teraferry.installer.rollout.plan import Plan
@@ -47,7 +48,7 @@ class BlueGreenRollout:
         """Return which cluster is which, after everything that an earlier run may have left open.
 
         1. No other run is left in its window. 2. No writes wait for recovery. 3. No conflict is unresolved.
-        4. The replicator is of the kind that the site says.
+        4. The replicator is of the kind that the site says. 5. The switch can cut, where the site wants that.
         """
         interrupted = open_run_of(entries)
         if interrupted is not None and interrupted.run == run:
@@ -60,6 +61,7 @@ class BlueGreenRollout:
         if names:
             raise write_conflict(names)  # 3
         require_writers(self.parts)  # 4
+        require_can_cut(self.parts)  # 5
         return {"active": other_cluster(self.standby), "standby": self.standby}
 
     def roll_out(self, plan: Plan, record: RunRecord, begun_with: Mapping[str, Any]) -> None:

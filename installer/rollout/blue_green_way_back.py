@@ -16,11 +16,11 @@ from teraferry.installer.rollout.blue_green_journal import (
     PENDING,
     RECOVERED,
     facts_of_pending,
+    marker_of,
     was_cut_over,
 )
 from teraferry.installer.rollout.blue_green_parts import BlueGreenParts
 from teraferry.installer.rollout.blue_green_plan import DRAIN_BACK, RETURN, other_cluster
-from teraferry.installer.rollout.blue_green_steps import marker_of
 from teraferry.installer.rollout.blue_green_window import let_writes_go
 from teraferry.installer.rollout.execute import Action, RunRecord
 from teraferry.installer.rollout.plan import Step
@@ -118,7 +118,7 @@ class WayBack:
             return {"writers": "one", "primary": self._primary()}
         self._parts.progress.start(f"bring home what was written on {self._standby}")
         try:
-            drain_home(self._parts, self._standby, marker=f"{marker_of(self._record)}-back")
+            drain_home(self._parts, self._standby, marker=f"{marker_of(self._record.run)}-back")
         except TeraFerryError as error:
             return self._left_behind(error)
         if any(entry.event == PENDING for entry in self._record.entries()):
@@ -141,7 +141,7 @@ class WayBack:
 
     def _conflicts(self) -> Sequence[str] | None:
         """Name what was written on both sides, for the next install to ask after; None when nobody can tell."""
-        marker = marker_of(self._record)
+        marker = marker_of(self._record.run)
         try:
             names: list[str] | None = list(self._parts.replicator.conflicts(marker=marker))
         except TeraFerryError:

@@ -137,6 +137,8 @@ def blue_green_outlook(parts: BlueGreenParts, plan: Plan) -> Outlook:
         "replication": lambda: told_replication(parts.replicator, active),
         "health": lambda: told_health(parts.health, active),
     }
+    if parts.window.cut_after_seconds is not None:
+        gates["cut"] = lambda: told_cut(parts.switch)
     return Outlook(parts.keys, gates, on_failure)
 
 
@@ -144,6 +146,16 @@ def told_traffic(switch: TrafficSwitch) -> str:
     """Return where traffic is, in words."""
     seen = switch.observe()
     return f"new connections go to {seen.active}, {seen.standing} stands"
+
+
+def told_cut(switch: TrafficSwitch) -> str:
+    """Return that the switch can cut connections, in words.
+
+    Raises:
+        RefusedError: ``switch-cannot-cut`` or ``switch-cannot-tell``, 40.
+    """
+    switch.require_can_cut()
+    return "the switch can cut what is left on the old side"
 
 
 def told_replication(replicator: Replicator, source: str) -> str:

@@ -45,7 +45,7 @@ def require_sound_blue_green(site: Site, text: SiteText, *, tier: str | None) ->
     """Check the tables of tier 2.
 
     Raises:
-        UsageError: ``site-missing-field``, ``site-bad-value`` or ``not-delivered``, 2.
+        UsageError: ``site-missing-field`` or ``site-bad-value``, 2.
     """
     if tier == "2":
         for name in TABLES:
@@ -69,6 +69,25 @@ def hold_seconds(traffic: TrafficTable) -> float | None:
         UsageError: ``duration-malformed``, 2.
     """
     return None if traffic.dead_man == NO_DEAD_MAN else parse_duration(traffic.dead_man).total_seconds()
+
+
+def cut_after_seconds(traffic: TrafficTable) -> float | None:
+    """Return how long after the cutover what the old side still serves is cut; None where nobody is.
+
+    Raises:
+        UsageError: ``duration-malformed``, 2.
+    """
+    return None if traffic.cut_after is None else parse_duration(traffic.cut_after).total_seconds()
+
+
+def _require_cut_after(traffic: TrafficTable, text: SiteText) -> None:
+    try:
+        seconds = cut_after_seconds(traffic)
+    except UsageError as error:
+        raise text.bad_value(("traffic", "cut_after"), error.message) from None
+    if seconds == 0:
+        found = f'{traffic.cut_after!r}, expected how long connections may stay, such as "30m"; without it none is cut'
+        raise text.bad_value(("traffic", "cut_after"), found)
 
 
 def _require_green(site: Site, text: SiteText) -> None:
@@ -103,13 +122,7 @@ def _require_traffic(site: Site, text: SiteText) -> None:
         if (path := getattr(traffic, name)) is not None:
             require_absolute(path, text, ("traffic", name))
     _require_dead_man(traffic, text)
-    if traffic.cut_after is not None:
-        raise text.bad_value(
-            ("traffic", "cut_after"),
-            "connections are never cut by this version, expected a site that does without it",
-            reference="not-delivered",
-            hint="Remove cut_after: what is left on the old side stays there until it ends, and is counted.",
-        )
+    _require_cut_after(traffic, text)
 
 
 def _require_dead_man(traffic: TrafficTable, text: SiteText) -> None:

@@ -27,7 +27,7 @@ def require_sound(site: Site, text: SiteText, *, tier: str | None = None) -> Non
         tier: "1" or "2", as decided; None where nobody decided: then what the file itself says.
 
     Raises:
-        UsageError: ``tier-unknown``, ``site-bad-value``, ``site-missing-field`` or ``not-delivered``, 2.
+        UsageError: ``tier-unknown``, ``site-bad-value`` or ``site-missing-field``, 2.
     """
     require_sound_trust(site.trust, text)
     require_sound_registry(site, text)

@@ -231,3 +231,43 @@ def test_established_counts_where_each_connection_stays(rig: Rig) -> None:
         assert (rig.switch.established("blue"), rig.switch.established("green")) == (1, 0)
         rig.switch.commit("green")
         assert (rig.switch.established("blue"), rig.switch.established("green")) == (1, 0)
+
+
+CUTTING = ["fake", "nftables", "haproxy"]
+
+
+@pytest.mark.parametrize("engine", CUTTING)
+def test_cut_ends_what_the_old_side_serves_and_may_be_repeated(request: pytest.FixtureRequest, engine: str) -> None:
+    rig = make_rig(request, engine)
+    rig.switch.require_can_cut()
+    with rig.connect():
+        rig.switch.commit("green")
+        assert rig.switch.established("blue") == 1
+        for _ in range(2):
+            rig.switch.cut("blue")
+            assert rig.switch.established("blue") == 0
+    assert rig.switch.observe() == GREEN
+
+
+@pytest.mark.parametrize("engine", CUTTING)
+def test_cut_of_a_side_that_has_or_may_get_new_connections_refuses(request: pytest.FixtureRequest, engine: str) -> None:
+    rig = make_rig(request, engine)
+    with rig.connect():
+        rig.switch.hold("green", seconds=LONG)
+        for side in ("blue", "green"):
+            with pytest.raises(RefusedError) as caught:
+                rig.switch.cut(side)
+            assert (caught.value.reference, caught.value.exit_status) == ("switch-failed", 40)
+        assert rig.switch.established("blue") == 1
+
+
+def test_switch_that_cannot_cut_says_so(request: pytest.FixtureRequest) -> None:
+    unable = FakeTrafficSwitch("green")
+    unable.can_cut = False
+    command = make_rig(request, "command").switch
+    command.commit("green")
+    for switch in (unable, command):
+        for ask in (switch.require_can_cut, lambda switch=switch: switch.cut("blue")):
+            with pytest.raises(RefusedError) as caught:
+                ask()
+            assert (caught.value.reference, caught.value.exit_status) == ("switch-cannot-cut", 40)

@@ -68,6 +68,15 @@ class PairSwitch(PairHands):
         self.reach("established")
         return self.world.switch.established(cluster)
 
+    def require_can_cut(self) -> None:
+        self.reach("require_can_cut")
+        self.world.switch.require_can_cut()
+
+    def cut(self, cluster: str) -> None:
+        self.reach(f"cut {cluster}: before")
+        self.world.switch.cut(cluster)
+        self.reach(f"cut {cluster}: after")
+
 
 class PairReplicator(PairHands):
     """``Replicator`` and ``Promotion``: the fake ones, and what must be true before they are told something."""

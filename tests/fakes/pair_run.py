@@ -52,11 +52,14 @@ from tests.fakes.typed import Typed, stopped_after
 
 PATH = "/opt/seaweedfs/bin/weed"
 KEY = "Company_Key"
+CUT_AFTER_SECONDS = 1800.0
 
 
 @cache
-def parsed_site(writers: str, *, has_key: bool) -> Site:
+def parsed_site(writers: str, *, has_key: bool, cuts: bool) -> Site:
     text = pair_site(writers=writers) + (PAIR_KEY if has_key else "")
+    if cuts:
+        text = text.replace("[monitor]", f'cut_after = "{CUT_AFTER_SECONDS:.0f}s"\n\n[monitor]')
     return parse_site(text.encode(), name="site.toml")
 
 
@@ -69,6 +72,7 @@ class PairSite(Typed):
         has_key: Whether a key must survive, on green-1.
         has_dead_man: Whether the switch returns traffic by itself.
         journal: Where the real journal lies; None for one in memory.
+        cuts: Whether what is left on the old side is cut after a while.
     """
 
     def __init__(
@@ -79,14 +83,16 @@ class PairSite(Typed):
         has_key: bool = False,
         has_dead_man: bool = True,
         journal: Path | None = None,
+        cuts: bool = False,
     ) -> None:
         self._path = journal
         self.world = PairWorld(writers=writers, has_dead_man=has_dead_man)
+        self.cut_after_seconds = CUT_AFTER_SECONDS if cuts else None
         self.kit = kit
         self.key = FakeKeyStore() if has_key else None
         self.between_seconds = 60.0
         self._content = bytearray()
-        self.site = parsed_site(writers, has_key=has_key)
+        self.site = parsed_site(writers, has_key=has_key, cuts=cuts)
 
     def plan(self, kit: Kit) -> Plan:
         entries, bundle = self.entries(), kit.bundle.release.bundle.digest
@@ -181,6 +187,7 @@ class PairSite(Typed):
                 hold_seconds=HOLD_SECONDS,
                 stalled_after_seconds=30,
                 write_hold_seconds=5 if world.writers == "one" else 0,
+                cut_after_seconds=self.cut_after_seconds,
             ),
             monotonic_seconds=lambda: world.seconds,
             sleep_seconds=world.sleep,

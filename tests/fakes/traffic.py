@@ -26,7 +26,7 @@ class FakeTrafficSwitch:
     def __init__(self, standing: str = "blue", *, has_dead_man: bool = True) -> None:
         self.now_seconds = 0.0
         self.standing = self.persisted = standing
-        self.answers = True
+        self.answers = self.can_cut = True
         self.open: dict[str, int] | None = {"blue": 0, "green": 0}
         self.fail_next = ""
         self.calls: list[str] = []
@@ -96,6 +96,22 @@ class FakeTrafficSwitch:
     def established(self, cluster: str) -> int | None:
         _require_side(cluster)
         return None if self.open is None else self.open[cluster]
+
+    def require_can_cut(self) -> None:
+        if not self.can_cut:
+            raise RefusedError("switch-cannot-cut", "switch: no way to cut, expected one", hint="Do without.")
+
+    def cut(self, cluster: str) -> None:
+        _require_side(cluster)
+        self.calls.append(f"cut {cluster}")
+        seen = self.observe()
+        if cluster in (seen.active, seen.standing):
+            raise _failed(f"{cluster} has new connections", "it to have none")
+        self.require_can_cut()
+        self._may_fail("before")
+        if self.open is not None:
+            self.open[cluster] = 0
+        self._may_fail("after")
 
     def reboot(self) -> None:
         """The gateway loses what only its memory held."""

@@ -244,6 +244,20 @@ def test_gateway_without_nft_cannot_tell(gateway: GatewayLab) -> None:
     assert refused(lambda: switch.set_up("blue")) == "switch-cannot-tell"
 
 
+def test_gateway_without_conntrack_cannot_cut_and_says_so_beforehand(gateway: GatewayLab) -> None:
+    class WithoutConntrack(Flaky):
+        def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_seconds: float = 60) -> Completed:
+            missing = ["no-conntrack"] if argv[0] == "conntrack" else [argv[0]]
+            return super().run([*missing, *argv[1:]], stdin=stdin, timeout_seconds=timeout_seconds)
+
+    switch = gateway.switch(WithoutConntrack(gateway.transport(), lambda carry_out: carry_out()))
+    with gateway.connection():
+        switch.commit("green")
+        assert refused(switch.require_can_cut) == "switch-cannot-cut"
+        assert refused(lambda: switch.cut("blue")) == "switch-cannot-cut"
+        assert switch.established("blue") == 1
+
+
 def test_set_up_again_leaves_what_is_held_and_what_was_committed(gateway: GatewayLab) -> None:
     gateway.switch().hold("green", seconds=LONG)
     gateway.switch().set_up("blue")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,34 @@ def test_cutover_and_rollback_cut_and_move_no_connection(
     assert answered(seen, after=0, before=cutover.began) == {"blue"}
     assert answered(seen, after=cutover.returned, before=rollback.began) == {"green"}
     assert answered(seen, after=rollback.returned, before=time.monotonic()) == {"blue"}
+
+
+@pytest.mark.parametrize("engine", ["nftables", "haproxy"])
+def test_client_of_a_cut_connection_gets_an_error_and_no_other_client_does(
+    request: pytest.FixtureRequest, engine: str
+) -> None:
+    lab: GatewayLab = request.getfixturevalue("gateway_lab")
+    there: GatewayLab | HaproxyLab = request.getfixturevalue("gateway" if engine == "nftables" else "haproxy")
+    switch = there.switch()
+    with lab.asking() as on_blue:
+        assert on_blue() == "blue"
+        switch.hold("green", seconds=LONG)
+        with lab.asking() as on_green:
+            assert on_green() == "green"
+            switch.commit("green")
+            assert (on_blue(), on_green()) == ("blue", "green")
+
+            switch.cut("blue")
+
+            assert is_cut(on_blue)
+            assert on_green() == "green"
+            assert (switch.established("blue"), switch.established("green")) == (0, 1)
+            assert lab.answers() == "green"
+
+
+def is_cut(ask: Callable[[], str]) -> bool:
+    """Tell whether the connection is over, by a reset or by its end, and not merely silent."""
+    try:
+        return ask() == ""
+    except (ConnectionResetError, BrokenPipeError):
+        return True

@@ -7,6 +7,7 @@ import pytest
 from teraferry.bundles.digest import digest_of
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.manifest import File, Manifest, Release
+from teraferry.installer.cli_blue_green import make_window
 from teraferry.installer.rollout.blue_green_plan import guarantees_of, plan_blue_green
 from teraferry.installer.rollout.plan import Plan
 from teraferry.installer.site.load import parse_site
@@ -95,3 +96,20 @@ def test_guarantees_say_what_becomes_of_writes() -> None:
 
 def test_plan_says_how_soon_a_standby_that_fell_silent_is_found() -> None:
     assert "new connections return to blue: 1.8 s later at most" in guarantees(pair_site())
+
+
+def test_plan_cuts_connections_only_where_the_site_says_when_and_claims_no_zero_then() -> None:
+    cutting = pair_site().replace('dead_man = "10s"', 'dead_man = "10s"\ncut_after = "30m"')
+
+    assert [step.action for step in plan(cutting).steps][-2:] == ["commit_switch", "cut_connections"]
+    assert "30m after the cutover, and after the commit, are cut" in guarantees(cutting)
+    assert "none is moved or cut" not in guarantees(cutting)
+    assert "cut_connections" not in [step.action for step in plan(pair_site()).steps]
+    assert "until they end; none is moved or cut" in guarantees(pair_site())
+
+
+def test_window_of_a_site_knows_when_it_cuts() -> None:
+    cutting = pair_site().replace('dead_man = "10s"', 'dead_man = "10s"\ncut_after = "30m"')
+
+    assert make_window(parse_site(cutting.encode(), name="site.toml")).cut_after_seconds == 1800
+    assert make_window(parse_site(pair_site().encode(), name="site.toml")).cut_after_seconds is None

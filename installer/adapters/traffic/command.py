@@ -31,6 +31,7 @@ from teraferry.bundles.system.process import Completed
 from teraferry.installer.adapters.traffic.sides import (
     Side,
     VirtualAddress,
+    cannot_cut,
     cannot_tell,
     failed,
     lapsed,
@@ -160,6 +161,24 @@ class CommandSwitch:
         if counted is None:
             return None
         return counted.blue if side == "blue" else counted.green
+
+    def require_can_cut(self) -> None:
+        """Refuse: nothing that the program is asked ends a connection.
+
+        Raises:
+            RefusedError: ``switch-cannot-cut``, 40.
+        """
+        raise cannot_cut(
+            self._virtual,
+            "a program of the site's own, which is never asked to cut connections",
+            "an engine that is",
+            hint="Remove cut_after from [traffic] in site.toml: what is left on the old side stays until it ends.",
+        )
+
+    def cut(self, cluster: str) -> None:
+        """Refuse; see ``require_can_cut``."""
+        require_side(cluster)
+        self.require_can_cut()
 
     def _change(self, what: str, cluster: Side, *, active: Side, standing: Side) -> None:
         self._require_answer(self._run(what, cluster), what)

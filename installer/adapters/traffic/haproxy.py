@@ -20,9 +20,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from teraferry.bundles.digest import digest_of
 from teraferry.bundles.errors import RefusedError
+from teraferry.bundles.system.clock import monotonic_seconds, sleep_seconds
 from teraferry.installer.adapters.traffic.haproxy_layout import (
     State,
     UnexpectedAnswerError,
@@ -39,12 +41,16 @@ from teraferry.installer.adapters.traffic.sides import (
     cannot_tell,
     failed,
     lapsed,
+    require_idle_side,
     require_plain_path,
     require_side,
     whole_seconds,
 )
 from teraferry.installer.blue_green_ports import TrafficObservation
 from teraferry.installer.ports import NodeTransport
+
+CUT_SECONDS: Final = 5.0
+"""A session that was told to end is gone with the next turn of its process's loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +184,34 @@ class HaproxySwitch:
             return parse_established(blocks[1], self._virtual, side)
         except UnexpectedAnswerError as error:
             raise self._cannot_tell(str(error)) from error
+
+    def require_can_cut(self) -> None:
+        """See that HAProxy answers: its runtime API can end sessions.
+
+        Raises:
+            RefusedError: ``switch-cannot-tell``, 40.
+        """
+        self._state()
+
+    def cut(self, cluster: str) -> None:
+        """End every session of this HAProxy on the servers of ``cluster``, on both ends.
+
+        One from before a reload, in a process that answers nobody, stays; then ``established`` cannot tell.
+
+        Raises:
+            RefusedError: ``switch-failed`` or ``switch-cannot-tell``, 40.
+        """
+        side = require_idle_side(self._virtual, self.observe(), cluster)
+        servers = self._state().of(side)
+        give_up = monotonic_seconds() + CUT_SECONDS
+        while True:
+            _, said = self._change(*(f"shutdown sessions server {server.path}" for server in servers))
+            left = self.established(side)
+            if not left:
+                return
+            if monotonic_seconds() >= give_up:
+                raise self._failed("cut", f"{left} sessions left, {said}", f"none on {side}")
+            sleep_seconds(0.05)
 
     def _put_into_service(self, state: State, side: Side, what: str) -> None:
         """Take every server of ``side`` out of maintenance, and see that each service has one that is up."""

@@ -25,7 +25,7 @@ from teraferry.bundles.digest import digest_of
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.system.clock import monotonic_seconds
 from teraferry.bundles.system.process import Completed
-from teraferry.installer.adapters.traffic.nftables_connections import CONNECTIONS, count_established
+from teraferry.installer.adapters.traffic.nftables_conntrack import KernelConnections
 from teraferry.installer.adapters.traffic.nftables_layout import (
     FAMILY,
     TABLE,
@@ -50,6 +50,7 @@ from teraferry.installer.adapters.traffic.sides import (
     cannot_tell,
     failed,
     lapsed,
+    require_idle_side,
     require_plain_path,
     require_side,
     whole_seconds,
@@ -102,6 +103,7 @@ class NftablesSwitch:
         self._transport = transport
         self._virtual = virtual
         self._files = files or SwitchFiles()
+        self._connections = KernelConnections(transport, virtual)
 
     @property
     def has_dead_man(self) -> bool:
@@ -171,7 +173,7 @@ class NftablesSwitch:
         started = monotonic_seconds()
         done = self._transact(hold_commands(self._virtual, held.side, seconds=whole, replace=True))
         found = self._require_held()
-        if done.status or not _is_fresh(found, held.side, whole, since=started):
+        if done.status or not found.is_fresh(held.side, whole, gone_seconds=monotonic_seconds() - started):
             raise self._failed("renew", f"{_said(done)}, {found}", f"{held.side} for {whole} s")
 
     def release(self) -> None:
@@ -201,9 +203,15 @@ class NftablesSwitch:
 
     def established(self, cluster: str) -> int | None:
         """Count what the kernel keeps track of; None where it does not show that."""
-        done = self._transport.run(["cat", CONNECTIONS])
-        text = done.stdout.decode("utf-8", "replace")
-        return None if done.status else count_established(text, self._virtual, require_side(cluster))
+        return self._connections.established(require_side(cluster))
+
+    def require_can_cut(self) -> None:
+        """See that the gateway has what cuts; see ``nftables_conntrack``."""
+        self._connections.require_can_cut()
+
+    def cut(self, cluster: str) -> None:
+        """Have the kernel forget the connections that ``cluster`` serves; see ``blue_green_ports.TrafficSwitch``."""
+        self._connections.cut(require_idle_side(self._virtual, self.observe(), cluster))
 
     def _lay_over(self, side: Side, seconds: int) -> None:
         for _ in range(ATTEMPTS):
@@ -213,7 +221,11 @@ class NftablesSwitch:
             if done.status == 0:
                 break
         found = self._listing().held
-        if done.status or found is None or not _is_fresh(found, side, seconds, since=started):
+        if (
+            done.status
+            or found is None
+            or not found.is_fresh(side, seconds, gone_seconds=monotonic_seconds() - started)
+        ):
             raise self._failed("hold", f"{_said(done)}, {found}", f"{side} for {seconds} s")
 
     def _let_go(self) -> Listing:
@@ -277,14 +289,6 @@ class NftablesSwitch:
     def _failed(self, what: str, found: str, wanted: str) -> RefusedError:
         hint = f"See `nft list table {FAMILY} {TABLE}` on the gateway, then type the same command again."
         return failed(self._virtual, what, found, wanted, hint=hint)
-
-
-def _is_fresh(held: Held, side: Side, seconds: int, *, since: float) -> bool:
-    """Tell whether it is the element that was just added, and not one from before it."""
-    gone_seconds = monotonic_seconds() - since
-    # nft tells whole seconds, rounded down.
-    enough = held.remaining_seconds + 1 + gone_seconds >= seconds
-    return held.side == side and held.timeout_seconds == seconds and enough
 
 
 def _said(done: Completed) -> str:

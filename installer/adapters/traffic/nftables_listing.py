@@ -33,6 +33,12 @@ class Held:
     timeout_seconds: int
     remaining_seconds: int  # whole ones; 0 in its last second
 
+    def is_fresh(self, side: Side, seconds: int, *, gone_seconds: float) -> bool:
+        """Tell whether it is the element that was added so long ago at most, and not one from before it."""
+        # nft tells whole seconds, rounded down.
+        enough = self.remaining_seconds + 1 + gone_seconds >= seconds
+        return self.side == side and self.timeout_seconds == seconds and enough
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:

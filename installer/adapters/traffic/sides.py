@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from typing import Final, Literal
 
 from teraferry.bundles.errors import RefusedError
+from teraferry.installer.blue_green_ports import TrafficObservation
 
 Side = Literal["blue", "green"]
 SIDES: Final[tuple[Side, Side]] = ("blue", "green")
@@ -98,6 +99,24 @@ def cannot_tell(virtual: VirtualAddress, found: str, wanted: str, *, hint: str) 
 def failed(virtual: VirtualAddress, what: str, found: str, wanted: str, *, hint: str) -> RefusedError:
     """Return the refusal of a switch that did not do ``what``, or does not show it when read back."""
     return _refusal("switch-failed", virtual, f"{what}: {found}, expected {wanted}", hint, what=what)
+
+
+def cannot_cut(virtual: VirtualAddress, found: str, wanted: str, *, hint: str) -> RefusedError:
+    """Return the refusal of a switch that cannot end connections."""
+    return _refusal("switch-cannot-cut", virtual, f"{found}, expected {wanted}", hint)
+
+
+def require_idle_side(virtual: VirtualAddress, seen: TrafficObservation, cluster: str) -> Side:
+    """Return ``cluster`` as a side whose connections may be cut: new ones go elsewhere, now and by themselves.
+
+    Raises:
+        RefusedError: ``switch-failed``, 40.
+    """
+    side = require_side(cluster)
+    if side in (seen.active, seen.standing):
+        found = f"{seen.active} has the new connections, {seen.standing} stands"
+        raise failed(virtual, "cut", found, f"neither to be {side}", hint="See what the switch says.")
+    return side
 
 
 def lapsed(virtual: VirtualAddress) -> RefusedError:
