@@ -9,6 +9,7 @@ import json
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from teraferry.installer.adapters.transport.command import CommandTransport
 from teraferry.installer.cli_cluster import make_cluster
@@ -67,7 +68,7 @@ class SwarmLab:
         self._stack = ExitStack()
         self._daemons: dict[str, Daemon] = {}
 
-    def __enter__(self) -> SwarmLab:
+    def __enter__(self) -> Self:
         try:
             self._open()
         except BaseException:

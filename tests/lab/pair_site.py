@@ -10,7 +10,6 @@ import json
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,8 +27,8 @@ from tests.lab.haproxy import HAPROXY_FILES, HaproxyLab
 from tests.lab.house import PRODUCT, House
 from tests.lab.nodes import Lab, Node
 from tests.lab.registry import LabRegistry
-from tests.lab.secops import Answer, parse_answer
-from tests.lab.site import LabSite
+from tests.lab.secops import Answer
+from tests.lab.site import LabSite, type_at
 from tests.lab.weed import Service, install_service
 
 SOURCE = (sys.executable, "-m", "teraferry.installer.cli")
@@ -137,19 +136,7 @@ class PairLab:
     def type(self, *words: str, on_event: Callable[[Event, subprocess.Popen[bytes]], None] | None = None) -> Answer:
         """Type a command of the installer as the admin; ``on_event`` sees each line, and may end the process."""
         argv = [*SOURCE, "--site", str(self.site_file), "--state", str(self.folder / "state"), *words]
-        command = [*self.node.prefix, *LabSite.argv(*argv, tier="2")]
-        with tempfile.TemporaryFile() as stderr:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, stderr=stderr)
-            lines = []
-            for line in process.stdout or ():
-                lines.append(line)
-                if on_event is not None and line.startswith(b"{"):
-                    on_event(json.loads(line), process)
-            process.wait()
-            stderr.seek(0)
-            return parse_answer(
-                subprocess.CompletedProcess(command, process.returncode, b"".join(lines), stderr.read())
-            )
+        return type_at(self.node, LabSite.argv(*argv, tier="2"), on_event=on_event)
 
     def install(self, kit: Path, *more: str, on_event: Callable[[Event], None] | None = None) -> Answer:
         """Type ``install``."""

@@ -124,21 +124,8 @@ class LabSite:
             timeout_seconds: Ends the command when it takes longer.
             on_event: Called with each JSON line as it comes.
         """
-        with tempfile.TemporaryFile() as stderr:
-            command = [*self.node.prefix, *self.argv(*argv, tier=tier)]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, stderr=stderr)
-            watchdog = threading.Timer(timeout_seconds, process.kill)
-            watchdog.start()
-            lines = []
-            for line in process.stdout or ():
-                lines.append(line)
-                if on_event is not None and line.startswith(b"{"):
-                    on_event(json.loads(line))
-            process.wait()
-            watchdog.cancel()
-            stderr.seek(0)
-            done = subprocess.CompletedProcess(command, process.returncode, b"".join(lines), stderr.read())
-        return parse_answer(done)
+        told = None if on_event is None else lambda event, _: on_event(event)
+        return type_at(self.node, self.argv(*argv, tier=tier), timeout_seconds=timeout_seconds, on_event=told)
 
     @staticmethod
     def argv(*argv: str, tier: str | None = "1") -> list[str]:
@@ -184,6 +171,38 @@ class LabSite:
             target = self.etc / name
             target.write_bytes(Path(source).read_bytes())
             target.chmod(0o600)
+
+
+def type_at(
+    node: Node,
+    argv: list[str],
+    *,
+    timeout_seconds: float = 900,
+    on_event: Callable[[dict[str, Any], subprocess.Popen[bytes]], None] | None = None,
+) -> Answer:
+    """Run a command line on a node and return what it said.
+
+    Args:
+        node: Where the admin sits.
+        argv: Whole; see ``LabSite.argv``.
+        timeout_seconds: Ends the command when it takes longer.
+        on_event: Called with each JSON line as it comes, and the process, which it may end.
+    """
+    command = [*node.prefix, *argv]
+    with tempfile.TemporaryFile() as stderr:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, stderr=stderr)
+        watchdog = threading.Timer(timeout_seconds, process.kill)
+        watchdog.start()
+        lines = []
+        for line in process.stdout or ():
+            lines.append(line)
+            if on_event is not None and line.startswith(b"{"):
+                on_event(json.loads(line), process)
+        process.wait()
+        watchdog.cancel()
+        stderr.seek(0)
+        done = subprocess.CompletedProcess(command, process.returncode, b"".join(lines), stderr.read())
+    return parse_answer(done)
 
 
 def _entry(path: Path) -> tuple[str, int, int]:
