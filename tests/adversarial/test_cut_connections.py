@@ -61,6 +61,22 @@ def test_nobody_is_cut_when_all_have_ended_before(program: Kit) -> None:
     assert (done.outcome["cut"], cuts(site)) == (0, [])
 
 
+def test_wait_is_over_when_the_last_has_ended(program: Kit) -> None:
+    site = site_with_connections(program)
+    looks: list[float] = []
+
+    def look() -> None:
+        looks.append(site.world.seconds)
+        site.world.switch.open = {"blue": 0 if len(looks) > AWAITED[1] + 1 else LEFT, "green": 7}
+
+    site.world.at = {"established": look}
+
+    done = site.install()
+
+    assert (done.outcome["cut"], cuts(site)) == (0, [])
+    assert looks[-1] - looks[0] < CUT_AFTER_SECONDS / 10
+
+
 def test_nobody_is_cut_by_a_window_that_fails(program: Kit) -> None:
     site = site_with_connections(program)
     site.world.at = {"hold green: after": lambda: site.world.health.update(green="silent")}
@@ -97,6 +113,17 @@ def test_install_that_was_killed_after_the_cut_cuts_nobody_anew(program: Kit) ->
 
     assert cuts(site) == ["cut blue"]
     assert site.problems() == []
+
+
+def test_cut_that_is_in_the_journal_is_not_looked_at_again_though_nobody_can_count(program: Kit) -> None:
+    site = site_with_connections(program)
+    with pytest.raises(Killed):
+        site.install(Life(at=("journal run-ended: before", 1)))
+    site.world.switch.open = None
+
+    site.install()
+
+    assert cuts(site) == ["cut blue"]
 
 
 def test_stop_ends_the_wait_and_install_goes_on_later(program: Kit) -> None:

@@ -20,6 +20,7 @@ from tests.lab.switch_clients import Seen, SwitchClients, Turn, turn
 
 OPEN, QUICK_OPEN, NEW_PER_SECOND = 5000, 500, 200
 ROUNDS = 5
+ASK_EVERY_SECONDS = 5.0
 EACH_PHASE = 200
 LONG_SECONDS = 600.0
 BUDGET_SECONDS = 0.05
@@ -41,7 +42,7 @@ def switch_rows(folder: Path, *, quick: bool) -> list[Row]:
 
 def _rows_of(engine: str, lab: GatewayLab, switch: TrafficSwitch, report: Path, *, count: int) -> list[Row]:
     switch.set_up("blue")
-    clients = SwitchClients(lab, report, new_per_second=NEW_PER_SECOND)
+    clients = SwitchClients(lab, report, new_per_second=NEW_PER_SECOND, ask_every_seconds=ASK_EVERY_SECONDS)
     clients.start(count, on="blue")
     turns: list[Turn] = []
     for _ in range(ROUNDS):

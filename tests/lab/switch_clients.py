@@ -19,7 +19,9 @@ from tests.lab.gateway import GatewayLab
 from tests.lab.nodes import wait_until
 from tests.lab.switch_traffic import MORE
 
+ASK_EVERY_SECONDS = 2.0
 OPEN_SECONDS = 120.0
+NEW_SECONDS = 180.0
 END_SECONDS = 120.0
 
 
@@ -66,17 +68,26 @@ class SwitchClients:
         lab: Where they are.
         report: A file of theirs.
         new_per_second: How many new ones they make, each for one question.
+        ask_every_seconds: How often each open one is asked again; thousands, asked often, are a load of their own.
     """
 
-    def __init__(self, lab: GatewayLab, report: Path, *, new_per_second: int) -> None:
+    def __init__(
+        self, lab: GatewayLab, report: Path, *, new_per_second: int, ask_every_seconds: float = ASK_EVERY_SECONDS
+    ) -> None:
         self._lab = lab
         self._report = report
         self._new_per_second = new_per_second
+        self._ask_every_seconds = ask_every_seconds
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, count: int, *, on: str) -> None:
         """Return once ``count`` connections are open, all of them on one side."""
-        self._process = self._lab.start_clients(self._report, count=count, new_per_second=self._new_per_second)
+        self._process = self._lab.start_clients(
+            self._report,
+            count=count,
+            new_per_second=self._new_per_second,
+            ask_every_seconds=self._ask_every_seconds,
+        )
         self._wait_for_open(on, count)
 
     def open_more(self, count: int, *, on: str) -> None:
@@ -88,7 +99,7 @@ class SwitchClients:
     def wait_for_new(self, count: int, *, on: str | None = None) -> None:
         """Return once so many more new connections were answered, by one side if that is said."""
         wanted = self._made(on) + count
-        wait_until("new connections", lambda: self._made(on) >= wanted)
+        wait_until("new connections", lambda: self._made(on) >= wanted, seconds=NEW_SECONDS)
 
     def end(self) -> Seen:
         """Ask over every open connection once more, and return all that was seen."""

@@ -3,7 +3,7 @@
 As processes of their own, on nodes of a lab::
 
     python -m tests.lab.switch_traffic server blue 8000
-    python -m tests.lab.switch_traffic clients 10.78.9.1 80 --open 1000 --new-per-second 200 --report clients.json
+    python -m tests.lab.switch_traffic clients 10.78.9.1 80 --open 1000 --new-per-second 200 --ask-every 2 --report ...
 
 A connection is asked by a line and answers with the server's name. The clients keep some open for as long as they run
 and ask each now and then, and make new ones at a steady pace, each for one question. SIGUSR1 opens 100 more that stay.
@@ -27,7 +27,6 @@ from tests.lab.kept_rows import KeptRows
 BROKEN = Path("/srv/broken")
 """While it is there, on the server's own node, the server says that it is not well."""
 
-ASK_EVERY_SECONDS = 2.0
 ANSWER_SECONDS = 20.0
 OPENED_AT_A_TIME = 50
 MORE = 100
@@ -83,7 +82,8 @@ class Connection:
 class Clients:
     """Open connections and new ones, towards one address."""
 
-    def __init__(self, host: str, port: int, report: Path) -> None:
+    def __init__(self, host: str, port: int, report: Path, *, ask_every_seconds: float) -> None:
+        self._ask_every_seconds = ask_every_seconds
         self._target = (host, port)
         self._report = report
         self._open: list[tuple[Connection, str]] = []
@@ -135,7 +135,7 @@ class Clients:
     async def _keep_asking(self, connection: Connection, name: str) -> None:
         while not self._stopped.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopped.wait(), ASK_EVERY_SECONDS)
+                await asyncio.wait_for(self._stopped.wait(), self._ask_every_seconds)
                 return
             await self._ask(connection, name)
 
@@ -192,6 +192,7 @@ def main() -> None:
     clients.add_argument("port", type=int)
     clients.add_argument("--open", type=int, required=True)
     clients.add_argument("--new-per-second", type=float, required=True)
+    clients.add_argument("--ask-every", type=float, required=True)
     clients.add_argument("--report", type=Path, required=True)
     arguments = parser.parse_args()
     if arguments.kind == "server":
@@ -199,7 +200,9 @@ def main() -> None:
         return
 
     async def run_clients() -> None:
-        await Clients(arguments.host, arguments.port, arguments.report).run(arguments.open, arguments.new_per_second)
+        target = (arguments.host, arguments.port, arguments.report)
+        clients = Clients(*target, ask_every_seconds=arguments.ask_every)
+        await clients.run(arguments.open, arguments.new_per_second)
 
     asyncio.run(run_clients())
 

@@ -27,6 +27,7 @@ from tests.prove.record import Outcome, Record
 
 OPEN, OPEN_ON_GREEN, NEW_PER_SECOND = 5000, 500, 200
 ROUNDS = 5
+ASK_EVERY_SECONDS = 5.0
 EACH_PHASE = 1000
 LONG_SECONDS = 600.0
 
@@ -77,7 +78,8 @@ def _turn_many(engine: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="teraferry-prove-") as folder, GatewayLab(Path(folder) / "lab") as lab:
         switch = _switch(engine, lab)
         switch.set_up("blue")
-        clients = SwitchClients(lab, Path(folder) / "clients.json", new_per_second=NEW_PER_SECOND)
+        report = Path(folder) / "clients.json"
+        clients = SwitchClients(lab, report, new_per_second=NEW_PER_SECOND, ask_every_seconds=ASK_EVERY_SECONDS)
         clients.start(OPEN, on="blue")
         turns = []
         for number in range(ROUNDS):
