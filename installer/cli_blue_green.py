@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from teraferry.bundles.system.clock import monotonic_seconds, now_utc, sleep_seconds
 from teraferry.installer import cli_gates as gates
 from teraferry.installer.cli_smoke import make_smoke
-from teraferry.installer.cli_wiring import make_transport
+from teraferry.installer.cli_wiring import make_transport, no_bytes
 from teraferry.installer.cli_workloads import make_workloads
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def make_rollback(
         lock=lock,
         clock=now_utc,
         progress=progress,
-        switch=make_blue_green(site, bare, _no_bytes, progress, keys=keys, stop_requested=stop_requested),
+        switch=make_blue_green(site, bare, no_bytes, progress, keys=keys, stop_requested=stop_requested),
         plan_back=lambda standby: plan_back(site, standby=standby),
         confirm=confirm,
     )
@@ -183,10 +183,6 @@ def make_window(site: Site) -> Window:
         write_hold_seconds=replication.write_hold_seconds or 0,
         cut_after_seconds=cut_after_seconds(traffic),
     )
-
-
-def _no_bytes(digest: Digest) -> Iterable[Buffer]:
-    raise ValueError(f"rollback brings no file to a node, but was asked for {digest}")
 
 
 def _transport_to(site: Site, name: str | None) -> NodeTransport:

@@ -112,7 +112,7 @@ def _install_here(
 
 @command(
     "rollback",
-    help="Tier 2: take an interrupted install back, merge writes that waited, or cut over to the release before. "
+    help="Take an interrupted install back, or go back to the release before; in tier 2 merge writes that waited. "
     "Example: rollback --yes",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -123,23 +123,19 @@ def rollback(place: Place, console: CommandConsole, *, yes: bool, foreground: bo
         _require_answerable("rollback", yes=yes)
         if not foreground:
             return executor.run_apart(place, console)
-    from teraferry.installer.cli_blue_green import make_rollback
-    from teraferry.installer.rollback import roll_back
-
     stop_requested = executor.stop_requests()
     strategy, site = wiring.open_site(place, None, console)
-    tiers.require_blue_green(strategy.tier, "rollback")
     with wiring.locked_site(place):
-        parts = make_rollback(
+        done = tiers.roll_back(
+            strategy.tier,
             site,
             place,
             console,
-            lock=wiring.make_lock(site, place, instead_of=instead_of, may_miss=True),
+            lock=wiring.make_lock(site, place, instead_of=instead_of, may_miss=strategy.tier == tiers.BLUE_GREEN),
             confirm=lambda question: _agree("rollback", question, console, yes=yes),
             stop_requested=stop_requested,
         )
-        done = roll_back(parts)
-    return {"tier": strategy.tier, **done, "journal_head": head_of(parts.journal.replay())}
+    return {"tier": strategy.tier, **done, "journal_head": head_of(place.journal().replay())}
 
 
 @command("load", help="Verify KIT and load its images into the local registry. Example: load /media/stick/KIT")

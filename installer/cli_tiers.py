@@ -1,16 +1,20 @@
-"""Which plan, and which hands, the tier of a site has."""
+"""Which plan, which hands and which way back the tier of a site has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from teraferry.bundles.errors import RefusedError
+from teraferry.bundles.system.clock import now_utc
 from teraferry.installer import cli_wiring as wiring
+from teraferry.installer.cli_gates import make_compliance
 
 if TYPE_CHECKING:
+    from teraferry.bundles.errors import Fact
     from teraferry.bundles.progress import Progress
-    from teraferry.installer.ports import Entry
+    from teraferry.installer.cli_wiring import Place
+    from teraferry.installer.ports import Entry, Lock
     from teraferry.installer.rollout.foresee import Outlook
     from teraferry.installer.rollout.key_gate import KeyGate
     from teraferry.installer.rollout.plan import Plan
@@ -19,22 +23,6 @@ if TYPE_CHECKING:
     from teraferry.installer.verify import VerifiedBundle
 
 BLUE_GREEN = "2"
-
-
-def require_blue_green(tier: str, what: str) -> None:
-    """Refuse what only tier 2 has.
-
-    Raises:
-        RefusedError: ``tier-not-supported``, 40.
-    """
-    if tier != BLUE_GREEN:
-        raise RefusedError(
-            "tier-not-supported",
-            f"{what}: tier {tier}, expected tier 2: by hand only a blue-green site is rolled back",
-            hint='Write on_failure = "rollback" into [cluster] of site.toml: then a failed install rolls back by '
-            "itself. Or install the kit of the release before, if its upgrades_from allows that.",
-            facts={"tier": tier},
-        )
 
 
 def make_plan(tier: str, bundle: VerifiedBundle, site: Site, entries: Sequence[Entry]) -> Plan:
@@ -87,3 +75,49 @@ def make_outlook(site: Site, plan: Plan, bundle: VerifiedBundle, progress: Progr
     from teraferry.installer.cli_blue_green import make_blue_green
 
     return blue_green_outlook(make_blue_green(site, plan, bundle.pieces, progress, keys=keys), plan)
+
+
+def roll_back(
+    tier: str,
+    site: Site,
+    place: Place,
+    progress: Progress,
+    *,
+    lock: Lock,
+    confirm: Callable[[str], None],
+    stop_requested: Callable[[], bool],
+) -> Mapping[str, Fact]:
+    """Roll back what there is to roll back in a tier, and return the result fields.
+
+    Raises:
+        RefusedError: 40-43. RolledBackError: 50. OperatorNeededError: 60-62.
+    """
+    if tier == BLUE_GREEN:
+        from teraferry.installer.cli_blue_green import make_rollback
+        from teraferry.installer.rollback import roll_back as roll_back_pair
+
+        return roll_back_pair(
+            make_rollback(site, place, progress, lock=lock, confirm=confirm, stop_requested=stop_requested)
+        )
+    from teraferry.installer.cli_key_wiring import make_key_gate
+    from teraferry.installer.rolling_rollback import RollingRollbackParts, roll_back_rolling
+    from teraferry.installer.rollout.plan import plan_way_back, rolling_places
+    from teraferry.installer.rollout.rolling_tier import RollingRollout
+
+    journal = place.journal()
+    keys = make_key_gate(site, place, progress, journal=journal)
+    return roll_back_rolling(
+        RollingRollbackParts(
+            journal=journal,
+            lock=lock,
+            clock=now_utc,
+            progress=progress,
+            compliance=make_compliance(site),
+            places=[(node.name, deploy.place) for node, deploy in rolling_places(site)],
+            plan_back=partial(plan_way_back, site),
+            rollout=lambda plan: RollingRollout(
+                wiring.make_rolling(site, plan, wiring.no_bytes, progress, keys=keys, stop_requested=stop_requested)
+            ),
+            confirm=confirm,
+        )
+    )

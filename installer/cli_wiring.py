@@ -241,6 +241,15 @@ def make_lock(site: Site, place: Place, *, instead_of: str, may_miss: bool = Fal
     return NodeLocks(transports, this_holder(place.state), instead_of=instead_of, may_miss=may_miss)
 
 
+def no_bytes(digest: Digest) -> Iterable[Buffer]:
+    """Return nothing: a rollback brings no file to a node.
+
+    Raises:
+        ValueError: It was asked for one.
+    """
+    raise ValueError(f"rollback brings no file to a node, but was asked for {digest}")
+
+
 def make_rolling(
     site: Site,
     plan: Plan,

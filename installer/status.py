@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from teraferry.installer.ports import Entry
 from teraferry.installer.rollout.blue_green_journal import BACKWARDS, pending_of, was_cut_over
 from teraferry.installer.rollout.blue_green_plan import COMMIT
-from teraferry.installer.rollout.execute import DONE, ENDED, FAILED, INTENT, ROLLBACK, STARTED, UNDONE
+from teraferry.installer.rollout.execute import DONE, ENDED, FAILED, INTENT, ROLLBACK, UNDONE
 from teraferry.installer.rollout.key_journal import alarms_of
 from teraferry.installer.rollout.plan import BRING_UP, DRAIN, PATCH, REBALANCE
 from teraferry.installer.rollout.runs import OpenRun, installed_version_of, open_run_of
@@ -63,11 +63,17 @@ def _rollout_status(entries: Sequence[Entry]) -> Status:
         return _blue_green(installed, unfinished, own)
     is_rolling_back = any(entry.event == ROLLBACK for entry in own)
     failures = [str(entry.facts.get("message")) for entry in own if entry.event == FAILED]
-    version = next(str(entry.facts.get("version")) for entry in own if entry.event == STARTED)
+    version = str(unfinished.facts.get("version", "the release before"))
+    is_backwards = unfinished.run.startswith(BACKWARDS)
+    goes_on = f"teraferry-installer install KIT with the kit of {version}: it goes on from here"
+    if is_backwards:
+        goes_on = "teraferry-installer rollback: it goes on from here"
+    elif not is_rolling_back:
+        goes_on += "; or teraferry-installer rollback"
     return Status(
         installed,
-        "rolling back" if is_rolling_back else "half done",
-        f"teraferry-installer install KIT with the kit of {version}: it goes on from here",
+        "rolling back" if is_rolling_back or is_backwards else "half done",
+        goes_on,
         version,
         finished,
         in_hand,

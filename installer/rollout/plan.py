@@ -109,14 +109,7 @@ def plan_rolling(manifest: Manifest, site: Site) -> Plan:
             f"site {site.name}: no [cluster] table, expected one in tier 1",
             hint="Describe the storage cluster in site.toml under [cluster], then `teraferry-installer plan KIT`.",
         )
-    targets = [
-        target_of(node, deploy, manifest)
-        for role in ROLL_ORDER
-        for node in site.nodes
-        if node.role == role
-        for deploy in site.deploys
-        if deploy.role == role
-    ]
+    targets = [target_of(node, deploy, manifest) for node, deploy in rolling_places(site)]
     if site.deploys and not targets:
         raise RefusedError(
             "plan-nothing-to-do",
@@ -127,6 +120,34 @@ def plan_rolling(manifest: Manifest, site: Site) -> Plan:
     keys = tuple(key.name for key in site.keys)
     smoke = plan_smoke(manifest, site, dict.fromkeys(target.node for target in targets))
     return plan_targets(targets, mode=site.cluster.mode, stays=_staying(site), keys=keys, smoke=smoke)
+
+
+def plan_way_back(site: Site, old: Mapping[tuple[str, str], Digest]) -> Plan:
+    """Return the steps that bring nodes back to what they ran before, the newest first; no byte of a release is needed.
+
+    Args:
+        site: Its ``[[deploy]]`` say how what ran there is stopped and started.
+        old: (node, path) -> the digest that ran there before.
+
+    Raises:
+        RefusedError: ``rollback-place-unknown``, 40: site.toml has one of these places no more.
+    """
+    places = {(node.name, deploy.place): (node, deploy) for node, deploy in rolling_places(site)}
+    for node, path in old:
+        if (node, path) not in places:
+            raise RefusedError(
+                "rollback-place-unknown",
+                f"site {site.name}: {path} on {node} is named no more, expected what the last install brought there",
+                hint="Write that [[node]] and [[deploy]] into site.toml as they were, then type rollback again.",
+                facts={"node": node, "path": path},
+            )
+    targets = [
+        Target(node.name, node.address, node.role, path, deploy.image or deploy.file or "", old[name, path], 0, 0o755)
+        for (name, path), (node, deploy) in reversed(places.items())
+        if (name, path) in old
+    ]
+    mode = "safe" if site.cluster is None else site.cluster.mode
+    return plan_targets(targets, mode=mode, keys=tuple(key.name for key in site.keys))
 
 
 def plan_targets(
@@ -183,6 +204,18 @@ def reverse_targets(targets: Sequence[Target], old: Mapping[tuple[str, str], Dig
     return tuple(
         replace(t, digest=old[t.node, t.path], length_bytes=0) for t in reversed(targets) if (t.node, t.path) in old
     )
+
+
+def rolling_places(site: Site) -> list[tuple[Node, Deploy]]:
+    """Return where a release goes, in the order in which it rolls."""
+    return [
+        (node, deploy)
+        for role in ROLL_ORDER
+        for node in site.nodes
+        if node.role == role
+        for deploy in site.deploys
+        if deploy.role == role
+    ]
 
 
 def _node_steps(node: str, role: str, mode: str) -> list[tuple[str, str]]:

@@ -16,8 +16,14 @@ from teraferry.installer.rollout.execute import ROLLBACK, STOPPED, UNDONE, RunRe
 from teraferry.installer.rollout.gates import Baseline
 from teraferry.installer.rollout.key_gate import KeyContinuityError
 from teraferry.installer.rollout.plan import Plan, Step
-from teraferry.installer.rollout.rolling_parts import Countdown, RollingParts, check_cluster_health
+from teraferry.installer.rollout.rolling_parts import (
+    Countdown,
+    RollingParts,
+    check_cluster_health,
+    require_full_health,
+)
 from teraferry.installer.rollout.rolling_steps import RollingSteps, node_failed
+from teraferry.installer.rollout.runs import patched_by
 from teraferry.installer.rollout.smoke import SmokeFailedError
 from teraferry.installer.rollout.staging import lengths_bytes_of, stage_together
 from teraferry.installer.rollout.stopping import StoppedByOperatorError, may_halt_before
@@ -45,6 +51,33 @@ def execute_rolling_update(plan: Plan, parts: RollingParts, record: RunRecord, *
     except TeraFerryError as error:
         roll.settle_failure(error)
         raise
+
+
+def take_back(plan: Plan, parts: RollingParts, record: RunRecord, *, baseline: Baseline) -> None:
+    """Take back an interrupted run because a person asks for it: the node in hand first, then those that are done.
+
+    Args:
+        plan: Of every node of the run that was touched; its digests do not matter.
+        parts: The hands.
+        record: The run.
+        baseline: Of its beginning.
+
+    Raises:
+        OperatorNeededError: 60. KeyContinuityError: 60, 61. RefusedError: 40: a node did not come back.
+    """
+    roll = _Rolling(plan, parts, record, baseline)
+    reason = "a person asked for it"
+    if not record.is_rolling_back():
+        try:
+            roll.put_back_in_hand()
+        except KeyContinuityError:
+            raise
+        except TeraFerryError as error:
+            raise _rollback_halted(error, reason) from error
+    try:
+        roll.roll_back(reason)
+    except RolledBackError:
+        return
 
 
 class _Rolling:
@@ -86,7 +119,7 @@ class _Rolling:
         Raises:
             RolledBackError: 50. OperatorNeededError: 60. Returns when no node was touched.
         """
-        old = self._old_digests()
+        old = patched_by(self._record)
         in_hand = next((node for node in self._plan.nodes if self._is_in_hand(node)), None)
         if not old and in_hand is None:
             # Shards may have moved, or a node may have left; while health is 100 %, nothing is lost by that.
@@ -112,6 +145,33 @@ class _Rolling:
             self.roll_back(error.message)
         raise self._halted(error, old) from error
 
+    def put_back_in_hand(self) -> None:
+        """Put every node that was touched and is not done back: on its old version, in the cluster, with its shards."""
+        for node in self._plan.nodes:
+            begun = any(self._record.is_begun(f"{what} {node}") for what in (planning.DRAIN, planning.PATCH))
+            if not begun or self._record.is_done(f"{planning.REBALANCE} {node}"):
+                continue
+            # Of one that was emptied, and nothing else, what is selected is what it ran.
+            workloads = {(node, t.path): self._parts.workloads[node, t.path] for t in self._plan.targets_of(node)}
+            selected = {place: workload.selected() for place, workload in workloads.items()}
+            known = {place: digest for place, digest in selected.items() if digest}
+            self._take_out(node)
+            self._restore(node, (patched_by(self._record) if self._is_in_hand(node) else {}) or known)
+
+    def _take_out(self, node: str) -> None:
+        """Take a node out as a rollout does, so that stopping it takes no shard off line; one that is out stays out."""
+        targets = self._plan.targets_of(node)
+        if targets[0].role != "volume" or self._steps.nodes.is_out(targets):
+            return
+        if self._parts.mode == "quick":
+            require_full_health(self._parts, baseline=self._baseline, why=f"health before {node} is put back")
+        step = next(each for each in self._plan.steps if (each.action, each.node) == (planning.DRAIN, node))
+        drain = self._steps.drain_node(step, targets, "")
+        if not drain.is_true():
+            drain.act()
+            drain.confirm()
+        self._parts.cluster.leave(targets[0].address)
+
     def _halted(
         self, error: TeraFerryError, patched: Mapping[tuple[str, str], Digest], more: str = ""
     ) -> OperatorNeededError:
@@ -132,7 +192,7 @@ class _Rolling:
         Raises:
             RolledBackError: 50, when that is done. OperatorNeededError: 60, when it could not be.
         """
-        targets = planning.reverse_targets(self._plan.targets, self._old_digests())
+        targets = planning.reverse_targets(self._plan.targets, patched_by(self._record))
         back = planning.plan_targets(targets, mode=self._parts.mode, prefix="rollback ", keys=self._plan.keys)
         try:
             if not self._record.is_rolling_back():
@@ -143,12 +203,7 @@ class _Rolling:
         except KeyContinuityError:
             raise
         except TeraFerryError as error:
-            raise OperatorNeededError(
-                "rollback-halted",
-                f"rollback halted: {error.message}; the rollout had failed because: {reason}",
-                hint="When the cause is gone, type the same install again: it goes on from there.",
-                facts={"cause": error.reference},
-            ) from error
+            raise _rollback_halted(error, f"the rollout had failed because: {reason}") from error
         raise RolledBackError(
             "rolled-back",
             f"rollout failed and was rolled back, every node serves on its old version: {reason}",
@@ -218,14 +273,15 @@ class _Rolling:
         except TeraFerryError:
             return True
 
-    def _old_digests(self) -> dict[tuple[str, str], Digest]:
-        """Return what each patched node ran before, from the intents: written before it was touched."""
-        found: dict[tuple[str, str], Digest] = {}
-        for step_id, facts in self._record.begun().items():
-            old = facts.get("old")
-            if step_id.startswith(planning.PATCH) and isinstance(old, Mapping):
-                found.update({(str(facts["node"]), path): digest for path, digest in old.items() if digest})
-        return found
+
+def _rollback_halted(error: TeraFerryError, why: str) -> OperatorNeededError:
+    """Return what is said of a way back that did not come to its end."""
+    return OperatorNeededError(
+        "rollback-halted",
+        f"rollback halted: {error.message}; {why}",
+        hint="When the cause is gone, type the same command again: it goes on from there.",
+        facts={"cause": error.reference},
+    )
 
 
 def _is_smoke_of(node: str, error: TeraFerryError) -> bool:

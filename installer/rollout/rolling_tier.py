@@ -8,6 +8,7 @@ from typing import Any
 
 from teraferry.bundles.errors import Fact, OperatorNeededError, RefusedError
 from teraferry.installer.ports import Entry
+from teraferry.installer.rollout.blue_green_journal import BACKWARDS
 from teraferry.installer.rollout.execute import INTENT, RunRecord
 from teraferry.installer.rollout.gates import Baseline, Health, baseline_of
 from teraferry.installer.rollout.journal import fact_of
@@ -59,16 +60,7 @@ class RollingRollout:
     def require_done(self, plan: Plan, begun_with: Mapping[str, Any]) -> None:
         """Compare every node with what was signed; the cluster must be at 100 %."""
         require_signed_digests_run(plan, self.parts.workloads)
-        try:
-            require_full_health(self.parts, baseline=_baseline(begun_with), why="final health")
-        except RefusedError as error:
-            raise OperatorNeededError(
-                "final-health-degraded",
-                f"every node runs the signed version, but {error.message}",
-                hint="Bring the cluster back to full health, then type the same install again: it ends the run.",
-                exit_status=60,
-                facts={"cluster": "degraded", "cause": error.reference},
-            ) from error
+        require_whole_at_the_end(self.parts, _baseline(begun_with), "every node runs the signed version")
 
     def _full_before_the_start(self, interrupted: OpenRun | None, entries: Sequence[Entry]) -> Health:
         try:
@@ -76,16 +68,41 @@ class RollingRollout:
         except RefusedError as error:
             if interrupted is None or not self._has_in_hand(entries, interrupted.run):
                 raise
+            what = f"An install of {interrupted.facts.get('version')} was interrupted here. Type install with its kit"
+            if interrupted.run.startswith(BACKWARDS):
+                what = "A rollback was interrupted here. Type rollback"
             raise RefusedError(
                 error.reference,
                 error.message,
-                hint=f"An install of {interrupted.facts.get('version')} was interrupted here. Type install with its "
-                "kit first: it finishes the node it has in hand. Then type this command again.",
+                hint=f"{what} first: it finishes the node it has in hand. Then type this command again.",
                 facts=error.facts,
             ) from error
 
     def _has_in_hand(self, entries: Sequence[Entry], run: str) -> bool:
         return self.is_in_hand([entry for entry in entries if entry.run == run])
+
+
+def require_whole_at_the_end(parts: RollingParts, baseline: Baseline, so_far: str) -> None:
+    """Look at health once more before a run is ended.
+
+    Raises:
+        OperatorNeededError: ``final-health-degraded``, 60.
+    """
+    try:
+        require_full_health(parts, baseline=baseline, why="final health")
+    except RefusedError as error:
+        raise OperatorNeededError(
+            "final-health-degraded",
+            f"{so_far}, but {error.message}",
+            hint="Bring the cluster back to full health, then type the same command again: it ends the run.",
+            exit_status=60,
+            facts={"cluster": "degraded", "cause": error.reference},
+        ) from error
+
+
+def baseline_of_run(first: Entry) -> Baseline:
+    """Return what must not be forgotten, as a run wrote it down when it began."""
+    return _baseline({"stripe_groups": fact_of(first, "stripe_groups")})
 
 
 def _baseline(begun_with: Mapping[str, Any]) -> Baseline:

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from teraferry.bundles.digest import Digest
 from teraferry.bundles.errors import OperatorNeededError
 from teraferry.installer.ports import Entry, Workload
-from teraferry.installer.rollout.execute import ENDED, STARTED
-from teraferry.installer.rollout.plan import Plan
+from teraferry.installer.rollout.execute import ENDED, STARTED, RunRecord
+from teraferry.installer.rollout.plan import PATCH, Plan
 
 SUPERSEDED: Final = "run-superseded"
 """A run that was half done is given up for another release's."""
@@ -46,6 +47,36 @@ def open_run_of(entries: Sequence[Entry]) -> OpenRun | None:
     return found
 
 
+def patched_by(record: RunRecord) -> dict[tuple[str, str], Digest]:
+    """Return (node, path) -> what ran there before a run touched it, of all it touched and did not put back.
+
+    It is written with the intent, before a node is touched.
+    """
+    found: dict[tuple[str, str], Digest] = {}
+    for step_id, facts in record.begun().items():
+        old = facts.get("old")
+        if step_id.startswith(PATCH) and isinstance(old, Mapping):
+            found.update({(str(facts["node"]), path): digest for path, digest in old.items() if digest})
+    return found
+
+
+def committed_run_of(entries: Sequence[Entry]) -> Entry | None:
+    """Return the first entry of the newest run that came to its end, if nothing ended otherwise since."""
+    started = {entry.run: entry for entry in entries if entry.event == STARTED}
+    ended = [entry for entry in entries if entry.event == ENDED]
+    return started.get(ended[-1].run) if ended and ended[-1].facts.get("outcome") == "done" else None
+
+
+def release_before(entries: Sequence[Entry], committed: Entry) -> Mapping[str, Any]:
+    """Return what ran before a run brought its release in, as its own run said it when it began.
+
+    Of what no run brought in, only the product is known.
+    """
+    earlier = installed_releases_of([entry for entry in entries if entry.sequence < committed.sequence])
+    product = committed.facts.get("product")
+    return next((facts for facts in earlier if facts.get("product") == product), {"product": product})
+
+
 def installed_version_of(entries: Sequence[Entry]) -> str | None:
     """Return the version the last complete install brought in; None when there was none."""
     versions = {entry.run: entry.facts.get("version") for entry in entries if entry.event == STARTED}
@@ -62,6 +93,8 @@ def installed_releases_of(entries: Sequence[Entry]) -> tuple[Mapping[str, Any], 
         if entry.event == ENDED and entry.facts.get("outcome") == "done" and entry.run in started:
             facts = started[entry.run]
             newest[str(facts.get("product"))] = facts
+    # Back to what no run brought in: nobody can say what that is.
+    newest = {product: facts for product, facts in newest.items() if "version" in facts or "standby" in facts}
     return tuple(newest.values())
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -14,17 +15,20 @@ from teraferry.bundles import layout
 from teraferry.bundles.archive_reader import BundleReader
 from teraferry.bundles.archive_writer import write_archive
 from teraferry.bundles.digest import Digest, digest_of
+from teraferry.bundles.errors import Fact
 from teraferry.bundles.manifest import File, Manifest, encode_manifest
 from teraferry.bundles.progress import Silent
 from teraferry.installer.adapters.journal.file import FileJournal
 from teraferry.installer.adapters.transport.local import LocalTransport
 from teraferry.installer.install import InstallParts, InstallReport, install
 from teraferry.installer.ports import Entry, Journal
+from teraferry.installer.rolling_rollback import RollingRollbackParts, roll_back_rolling
+from teraferry.installer.rollout.compliance import ComplianceGate
 from teraferry.installer.rollout.conditions import Condition
 from teraferry.installer.rollout.execute import DONE, ENDED, INTENT, UNDONE
 from teraferry.installer.rollout.gates import judge_health
 from teraferry.installer.rollout.key_gate import KeyGate
-from teraferry.installer.rollout.plan import Plan, Target, plan_targets
+from teraferry.installer.rollout.plan import Plan, Target, plan_targets, reverse_targets
 from teraferry.installer.rollout.rolling_parts import Patience, RollingParts
 from teraferry.installer.rollout.rolling_tier import RollingRollout
 from teraferry.installer.rollout.smoke import SmokeGate, SmokeTest
@@ -93,6 +97,18 @@ KEYS = {"Company_Key": "vol-2", "Audit_Key": FILER}
 """Key that must survive -> its node, on a site with keys."""
 
 
+class HoldProbe:
+    """``ComplianceProbe`` of a site's legal hold."""
+
+    name = "legal_hold"
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def ask(self) -> bytes:
+        return json.dumps({"active_holds": int(self._site.hold_running)}).encode()
+
+
 class Site(Typed):
     """A world and a journal, on which installs are typed again and again.
 
@@ -113,6 +129,7 @@ class Site(Typed):
         smoke: bool = False,
     ) -> None:
         self.smoke = smoke
+        self.hold_running = False  # a legal hold; only a rollback asks whether there is one
         self.unasked: frozenset[str] = frozenset()  # nodes whose tests the plan names and nobody asks
         self.world = World(safe=mode == "safe")
         self._path = journal
@@ -150,6 +167,29 @@ class Site(Typed):
         kit, life = kit or self.kit, life or Life()
         plan = self.plan(kit)
         return install(kit.bundle, plan, self._parts(kit, plan, life, stopped_after(life, stop_after)))
+
+    def rollback(self, life: Life | None = None) -> Mapping[str, Fact]:
+        """Type ``rollback`` once, as a new process."""
+        life = life or Life()
+        journal = SiteJournal(self.world, life, self.journal(), self._tear)
+        targets = self.plan(self.kit).targets
+
+        def plan_back(old: Mapping[tuple[str, str], Digest]) -> Plan:
+            return plan_targets(reverse_targets(targets, old), mode=self.mode, keys=tuple(self.keys))
+
+        return roll_back_rolling(
+            RollingRollbackParts(
+                journal=journal,
+                lock=SiteLock(self.world, life),
+                clock=lambda: NOW,
+                progress=Silent(),
+                compliance=ComplianceGate([(HoldProbe(self), Condition("active_holds", 0))]),
+                places=[(target.node, target.path) for target in targets],
+                plan_back=plan_back,
+                rollout=lambda plan: RollingRollout(self._rolling_parts(plan, life, journal)),
+                confirm=lambda _: life.touch("confirm"),
+            )
+        )
 
     def written(self) -> bytes:
         """Return the journal's bytes; none when there is no journal."""
@@ -226,39 +266,11 @@ class Site(Typed):
     def _parts(self, kit: Kit, plan: Plan, life: Life, require_not_stopped: Callable[[], None]) -> InstallParts:
         world = self.world
         journal = SiteJournal(world, life, self.journal(), self._tear)
-
-        def sleep(seconds: float) -> None:
-            world.seconds += seconds
-
         return InstallParts(
             journal=journal,
             registry=SiteRegistry(world, life, kit.image_blobs),
             rollout=RollingRollout(
-                RollingParts(
-                    cluster=SiteCluster(world, life),
-                    workloads={(node, PATH): SiteWorkload(world, life, node) for node in NODES},
-                    volume_addresses=frozenset(address_of(node) for node in VOLUME_NODES),
-                    pieces=kit.bundle.pieces,
-                    patience=Patience(soak_seconds=1, stalled_after_seconds=30),
-                    staging_jobs=1,
-                    mode=self.mode,
-                    on_failure=self.on_failure,
-                    monotonic_seconds=lambda: world.seconds,
-                    sleep_seconds=sleep,
-                    progress=Silent(),
-                    keys=self.key_gate(life, journal),
-                    smoke=SmokeGate(
-                        {
-                            test.node: [(test, SiteProbe(world, life, test.node))]
-                            for test in plan.smoke
-                            if test.node not in self.unasked
-                        },
-                        lambda: world.seconds,
-                        sleep,
-                        Silent(),
-                    ),
-                    require_not_stopped=require_not_stopped,
-                )
+                self._rolling_parts(plan, life, journal, kit=kit, require_not_stopped=require_not_stopped)
             ),
             lock=SiteLock(world, life),
             clock=lambda: NOW,
@@ -269,6 +281,43 @@ class Site(Typed):
             confirm=lambda _: life.touch("confirm"),
             require_compliance=lambda: life.touch("ask what an install must not disturb"),
             require_nodes_ready=lambda: life.touch("look at every node"),
+            require_not_stopped=require_not_stopped,
+        )
+
+    def _rolling_parts(
+        self,
+        plan: Plan,
+        life: Life,
+        journal: Journal,
+        *,
+        kit: Kit | None = None,
+        require_not_stopped: Callable[[], None] = lambda: None,
+    ) -> RollingParts:
+        world, kit = self.world, kit or self.kit
+
+        def sleep(seconds: float) -> None:
+            world.seconds += seconds
+
+        asked = [test for test in plan.smoke if test.node not in self.unasked]
+        return RollingParts(
+            cluster=SiteCluster(world, life),
+            workloads={(node, PATH): SiteWorkload(world, life, node) for node in NODES},
+            volume_addresses=frozenset(address_of(node) for node in VOLUME_NODES),
+            pieces=kit.bundle.pieces,
+            patience=Patience(soak_seconds=1, stalled_after_seconds=30),
+            staging_jobs=1,
+            mode=self.mode,
+            on_failure=self.on_failure,
+            monotonic_seconds=lambda: world.seconds,
+            sleep_seconds=sleep,
+            progress=Silent(),
+            keys=self.key_gate(life, journal),
+            smoke=SmokeGate(
+                {test.node: [(test, SiteProbe(world, life, test.node))] for test in asked},
+                lambda: world.seconds,
+                sleep,
+                Silent(),
+            ),
             require_not_stopped=require_not_stopped,
         )
 
