@@ -92,7 +92,7 @@ def make_health(site: Site) -> HealthProbe:
     """Return what asks the application of either cluster whether it is well."""
     from teraferry.installer.adapters.probes.health import HttpHealth
     from teraferry.installer.rollout.blue_green_plan import require_monitor, require_tables
-    from teraferry.installer.rollout.stability import answer_seconds
+    from teraferry.installer.site.monitor_rules import answer_seconds
 
     traffic, _ = require_tables(site)
     monitor = require_monitor(site)

@@ -14,8 +14,8 @@ from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.manifest import Manifest
 from teraferry.installer.rollout.plan import BRING_UP, PROVE, SMOKE, STAGE, Plan, Step, Target, target_of
 from teraferry.installer.rollout.smoke import SmokeTest, plan_smoke
-from teraferry.installer.rollout.stability import answer_seconds
 from teraferry.installer.site.model import MonitorTable, ReplicationTable, Site, TrafficTable
+from teraferry.installer.site.monitor_rules import answer_seconds
 
 SET_UP: Final = "set_up_switch"
 REHEARSE: Final = "rehearse_check"

@@ -52,7 +52,7 @@ def ask_health(health: HealthProbe, cluster: str) -> HealthAnswer:
 
 
 def watch_window(parts: BlueGreenParts, standby: str) -> Tally:
-    """Check the standby until the window is over, renewing its hold before each check and after the last.
+    """Check the standby until the window is over, renewing its hold at first and after each check that it passed.
 
     Raises:
         RefusedError: ``unstable``, ``monitor-inconclusive``, ``hold-lapsed`` or what the switch raised, 40. Traffic
@@ -105,9 +105,12 @@ def _watch(parts: BlueGreenParts, standby: str) -> Tally:
     window, limits = parts.window, parts.window.limits
     parts.progress.start(f"watch {standby}")
     tally, began = Tally(), parts.monotonic_seconds()
+    # What an earlier process held may be about to end.
+    parts.switch.renew(seconds=window.hold_seconds)
     for number in range(1, limits.checks + 1):
-        parts.switch.renew(seconds=window.hold_seconds)
         tally = count_answer(tally, ask_health(parts.health, standby), limits)
+        # Behind the check, not before it: a standby that fell silent is found as much sooner.
+        parts.switch.renew(seconds=window.hold_seconds)
         left = limits.checks - number
         parts.progress.waiting(f"{standby} to be well for {window.seconds:g} s", f"{tally.summary()}; {left} to go")
         parts.sleep_seconds(max(0.0, began + number * window.every_seconds - parts.monotonic_seconds()))

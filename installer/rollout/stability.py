@@ -19,17 +19,6 @@ from teraferry.installer.rollout.conditions import MAX_ANSWER_BYTES
 SLOW_SHARE: Final = 0.01
 """What is left of 100 by a 99th percentile."""
 
-SILENT_LATENCIES: Final = 2.0
-"""An answer that takes so many times what 99 of 100 may take at most is not waited for."""
-
-LEAST_ANSWER_SECONDS: Final = 0.5
-"""A packet that was lost is sent again within 0.4 s; that is no silence, however quick the site wants its answers."""
-
-MOST_ANSWER_SECONDS: Final = 5.0
-
-PAUSE_SHARE: Final = 0.8
-"""Of the time from one check to the next, for its answer: checks never overlap, and a renewal fits between them."""
-
 FIRST_GOOD, LAST_GOOD = 200, 299
 """Statuses of HTTP that mean success."""
 
@@ -68,16 +57,6 @@ class Tally:
     def summary(self) -> str:
         """Return one line for people."""
         return f"{self.checks} checks, {self.errors} errors, {self.slow} slow, slowest {self.slowest_ms:.0f} ms"
-
-
-def answer_seconds(*, every_seconds: float, latency_p99_ms: float) -> float:
-    """Return how long a check waits for its answer; one that does not come by then is none, and decides at once.
-
-    With ``every_seconds`` it is what a frozen cluster may keep new connections for: it falls silent right after a
-    check at worst.
-    """
-    patience = max(LEAST_ANSWER_SECONDS, SILENT_LATENCIES * latency_p99_ms / 1000)
-    return min(MOST_ANSWER_SECONDS, PAUSE_SHARE * every_seconds, patience)
 
 
 def count_answer(tally: Tally, answer: HealthAnswer, limits: Limits) -> Tally:

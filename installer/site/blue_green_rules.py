@@ -16,6 +16,7 @@ from teraferry.installer.site.addresses import parse_address, parse_url
 from teraferry.installer.site.database_rules import require_sound_database
 from teraferry.installer.site.durations import parse_duration
 from teraferry.installer.site.model import ReplicationTable, Site, TrafficTable
+from teraferry.installer.site.monitor_rules import require_measurable
 from teraferry.installer.site.paths import require_absolute, require_words
 from teraferry.installer.site.text import SiteText, Where
 
@@ -157,6 +158,7 @@ def _require_monitor(site: Site, text: SiteText) -> None:
     if monitor.seconds < monitor.every_seconds:
         found = f"{monitor.seconds}, less than every_seconds, expected at least one check"
         raise text.bad_value(("monitor", "seconds"), found)
+    require_measurable(monitor, text)
     held = hold_seconds(traffic) if traffic else None
     if held is not None and held <= CHECKS_IN_A_HOLD * monitor.every_seconds:
         found = (

@@ -188,6 +188,16 @@ def test_window_that_failed_is_rolled_back_by_the_next_install_if_the_first_coul
     assert serves_blue(site)
 
 
+def test_standby_that_falls_silent_is_let_go_before_its_hold_is_renewed_once_more(program: Kit) -> None:
+    site = PairSite(program)
+    at(site, AFTER_CUTOVER, lambda: site.world.health.update(green="silent"))
+
+    error = refusal(site)
+
+    assert (error.exit_status, error.facts["cause"]) == (50, "monitor-inconclusive")
+    assert site.world.switch.calls[:3] == ["hold green", "renew", "release"]
+
+
 def test_hold_that_ended_before_the_commit_is_a_rollback(program: Kit) -> None:
     site = PairSite(program)
     at(site, "conflicts", lambda: site.world.sleep(11))

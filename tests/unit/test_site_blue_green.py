@@ -83,6 +83,7 @@ def test_tier_that_the_environment_named_asks_for_the_tables_as_well() -> None:
         ('dead_man = "10s"', 'dead_man = "10s"\ncut_after = "0s"', "[traffic], cut_after"),
         ('dead_man = "10s"', 'dead_man = "10s"\ncut_after = "soon"', "[traffic], cut_after"),
         ("latency_p99_ms = 500", "latency_p99_ms = 500\nseconds = 2\nevery_seconds = 3", "[monitor], seconds"),
+        ("latency_p99_ms = 500", "latency_p99_ms = 900", "[monitor], latency_p99_ms"),
         ("https://{active}/health", "ftp://{active}/health", "[monitor], health"),
         ('writers = "two"', 'writers = "one"', "[replication], writers"),
         ('path = "/data"', "", "[replication], path"),

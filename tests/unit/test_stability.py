@@ -7,7 +7,8 @@ import pytest
 from teraferry.bundles.errors import RefusedError
 from teraferry.installer.blue_green_ports import HealthAnswer
 from teraferry.installer.rollout.conditions import MAX_ANSWER_BYTES
-from teraferry.installer.rollout.stability import Limits, Tally, answer_seconds, count_answer
+from teraferry.installer.rollout.stability import Limits, Tally, count_answer
+from teraferry.installer.site.monitor_rules import answer_seconds
 
 FIVE_MINUTES = Limits(300, 0.001, 500)
 WELL = HealthAnswer(200, 12.0, b'{"status": "ok"}')
