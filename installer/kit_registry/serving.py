@@ -32,6 +32,7 @@ class Service:
     monotonic_seconds: Callable[[], float]
     sleep_seconds: Callable[[float], None]
     gone_seconds: float = GONE_SECONDS
+    come_up_seconds: float = COME_UP_SECONDS
 
     def selected(self) -> Generation | None:
         """Return what the next start runs; None where nothing is selected.
@@ -93,8 +94,8 @@ class Service:
                 seen_running = now if self.program.running() else seen_running
                 if now - seen_running > self.gone_seconds:
                     raise self._not_up("its program ended by itself, expected it to stay") from not_yet
-                if now - begun > COME_UP_SECONDS:
-                    expected = f"expected it to serve within {COME_UP_SECONDS:.0f} s"
+                if now - begun > self.come_up_seconds:
+                    expected = f"expected it to serve within {self.come_up_seconds:.0f} s"
                     raise self._not_up(f"{not_yet.message}, {expected}") from not_yet
             self.sleep_seconds(LOOK_AGAIN_SECONDS)
 

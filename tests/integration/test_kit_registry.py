@@ -10,7 +10,6 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,35 +22,15 @@ from teraferry.installer.adapters.registry.settings import RegistrySettings
 from teraferry.installer.kit_registry.certificates import SERVER_DAYS, Period, make_server_certificate
 from teraferry.installer.kit_registry.generation import BEGUN, RETURNED
 from teraferry.installer.verify import VerifiedBundle
-from tests.lab.admin import make_house
-from tests.lab.house import House
-from tests.lab.kit_registry import ADDRESS, IMAGE, PROGRAM, USER, KitRegistryLab, KitSite, make_kit, open_kit
+from tests.lab.kit_registry import ADDRESS, IMAGE, PROGRAM, PROGRAMS, USER, KitRegistryLab, Kits, KitSite, kits_in
 from tests.lab.registry import LabRegistry, tiny_disk
 
-BROKEN = b"#!/bin/sh\nexit 1\n"
-OLD, NEW = PROGRAM.read_bytes(), PROGRAM.read_bytes() + b"another build"
-
-
-@dataclass(frozen=True)
-class Kits:
-    """Signed kits, and their bundles as an installer opens them."""
-
-    house: House
-    first: Path
-    second: Path
-    bundles: dict[str, VerifiedBundle]
+OLD, NEW = PROGRAMS["old"], PROGRAMS["new"]
 
 
 @pytest.fixture(scope="module")
 def kits(tmp_path_factory: pytest.TempPathFactory) -> Kits:
-    house = make_house(tmp_path_factory.mktemp("house"))
-    made = {
-        "old": make_kit(house, "1.0.0", OLD),
-        "new": make_kit(house, "1.1.0", NEW),
-        "broken": make_kit(house, "1.2.0", BROKEN),
-        "without": make_kit(house, "1.3.0", None),
-    }
-    return Kits(house, made["old"], made["new"], {name: open_kit(house, kit) for name, kit in made.items()})
+    return kits_in(tmp_path_factory.getbasetemp() / "registry-kits")
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +61,12 @@ def test_bare_site_gets_a_registry_that_its_machines_pull_from_and_keeps_it_thro
     site = KitSite(lab, tmp_path / "site")
     site.admin.pin(kits.house)
     try:
-        planned = site.type("plan", kits.first).result
+        planned = site.type("plan", kits.paths["old"]).result
         assert planned["gates"]["registry"] == "will be brought up from the release"
         assert [step.split()[0] for step in planned["steps"]][:4] == ["make", "bring", "make", "start"]
         assert not site.settings.exists()
 
-        first = site.type("install", kits.first, "--yes")
+        first = site.type("install", kits.paths["old"], "--yes")
 
         assert first.status == 0, first.stderr
         assert site.events().index("done serve_registry") < site.events().index("run-started")
@@ -97,7 +76,7 @@ def test_bare_site_gets_a_registry_that_its_machines_pull_from_and_keeps_it_thro
             "list-tags", f"docker://{site.host}:{site.port}/{IMAGE}", password="no", check=False
         )
 
-        second = site.type("load", kits.second)
+        second = site.type("load", kits.paths["new"])
 
         assert second.status == 0, second.stderr
         assert site.running() == NEW
@@ -115,7 +94,7 @@ def test_bare_site_gets_a_registry_that_its_machines_pull_from_and_keeps_it_thro
 
 
 def test_what_is_made_belongs_to_root_alone_and_a_second_time_changes_nothing(site: KitSite, kits: Kits) -> None:
-    assert site.bring_up(kits.bundles["old"])
+    assert site.bring_up(kits.bundle("old"))
 
     private = [site.password, *(site.settings / name for name in ("ca.key", "server.key", "htpasswd", "config.yml"))]
     assert [path.stat().st_mode & 0o777 for path in private] == [0o600] * 5
@@ -129,10 +108,22 @@ def test_what_is_made_belongs_to_root_alone_and_a_second_time_changes_nothing(si
     assert (begun.facts["version"], len(begun.facts["signers"])) == ("1.0.0", 2)  # type: ignore[arg-type]
     kept, process = site.kept(), site.pid_file.read_text()
 
-    assert not site.bring_up(kits.bundles["old"])
-    assert not site.bring_up(kits.bundles["without"])
+    assert not site.bring_up(kits.bundle("old"))
+    assert not site.bring_up(kits.bundle("without"))
 
     assert (site.kept(), site.pid_file.read_text(), len(site.events())) == (kept, process, 9)
+
+
+def test_journal_that_was_lost_learns_anew_what_serves_and_what_to_go_back_to(site: KitSite, kits: Kits) -> None:
+    site.bring_up(kits.bundle("old"))
+    shutil.rmtree(site.state)
+
+    assert refused(site, kits.bundle("broken")).reference == "registry-rolled-back"
+    shutil.rmtree(site.state)
+    assert site.bring_up(kits.bundle("old"))
+
+    assert (site.events()[-1], site.running()) == ("done serve_registry", OLD)
+    assert not site.bring_up(kits.bundle("old"))
 
 
 def test_password_and_ca_that_are_there_are_used_and_a_certificate_is_renewed_by_the_ca_that_is_kept(
@@ -140,7 +131,7 @@ def test_password_and_ca_that_are_there_are_used_and_a_certificate_is_renewed_by
 ) -> None:
     site.password.write_text("chosen by the site\n")
     site.password.chmod(0o600)
-    site.bring_up(kits.bundles["old"])
+    site.bring_up(kits.bundle("old"))
     kept = site.kept()
     assert kept["registry.password"] == b"chosen by the site\n"
 
@@ -154,19 +145,19 @@ def test_password_and_ca_that_are_there_are_used_and_a_certificate_is_renewed_by
         period=Period(long_ago, long_ago),
     )
     (site.settings / "server.pem").write_bytes(old)
-    site.bring_up(kits.bundles["old"])
+    site.bring_up(kits.bundle("old"))
 
     assert (site.settings / "server.pem").read_bytes() != old
     assert [name for name, content in site.kept().items() if content != kept[name]] == ["server.pem"]
     assert site.entries("done")[-2].step == "make_registry_identity"
-    assert not site.bring_up(kits.bundles["old"])
+    assert not site.bring_up(kits.bundle("old"))
 
 
 def test_password_that_the_site_changes_is_the_one_that_counts(site: KitSite, kits: Kits) -> None:
-    site.bring_up(kits.bundles["old"])
+    site.bring_up(kits.bundle("old"))
     site.password.write_text("another one\n")
 
-    site.bring_up(kits.bundles["old"])
+    site.bring_up(kits.bundle("old"))
 
     assert "authentication" in site.skopeo(
         "inspect", f"docker://{ADDRESS}:5000/{IMAGE}:9", password="wrong", check=False
@@ -177,12 +168,12 @@ def test_password_that_the_site_changes_is_the_one_that_counts(site: KitSite, ki
 def test_ca_of_the_site_s_own_is_used_and_nothing_of_it_is_made(site: KitSite, kits: Kits) -> None:
     with LabRegistry(site.folder / "other", certificate_hosts=(ADDRESS,)) as theirs:
         shutil.copyfile(theirs.ca_file, site.ca)
-    assert refused(site, kits.bundles["old"]).reference == "registry-certificate-missing"
+    assert refused(site, kits.bundle("old")).reference == "registry-certificate-missing"
     site.settings.mkdir(mode=0o700, exist_ok=True)
     for name in ("server.pem", "server.key"):
         shutil.copy(site.folder / "other" / name, site.settings / name)
 
-    site.bring_up(kits.bundles["old"])
+    site.bring_up(kits.bundle("old"))
 
     assert not (site.settings / "ca.key").exists()
     assert (site.settings / "server.pem").read_bytes() == (site.folder / "other" / "server.pem").read_bytes()
@@ -193,7 +184,7 @@ def test_what_a_killed_installer_left_half_written_is_removed(site: KitSite, kit
     torn += [written(site.data / "..teraferry-registry.4711.part"), written(site.folder / ".registry.password.1.part")]
     site.settings.chmod(0o700)
 
-    site.bring_up(kits.bundles["old"])
+    site.bring_up(kits.bundle("old"))
 
     assert not [path for path in torn if path.exists()]
 
@@ -204,55 +195,77 @@ def test_what_a_killed_installer_left_half_written_is_removed(site: KitSite, kit
 def test_program_that_does_not_serve_leaves_nothing_running_and_a_better_one_is_taken(
     site: KitSite, kits: Kits
 ) -> None:
-    error = refused(site, kits.bundles["broken"])
+    error = refused(site, kits.bundle("broken"))
 
     assert (error.exit_status, error.reference) == (44, "registry-not-up")
     kept = site.kept()
-    site.bring_up(kits.bundles["old"])
+    site.bring_up(kits.bundle("old"))
     assert (site.running(), site.kept()) == (OLD, kept)
 
 
 def test_upgrade_to_a_program_that_does_not_serve_brings_the_old_one_back(site: KitSite, kits: Kits) -> None:
-    site.bring_up(kits.bundles["old"])
+    site.bring_up(kits.bundle("old"))
     kept = site.kept()
     image = site.data / "an-image"
     image.write_bytes(b"kept")
 
     with pytest.raises(RolledBackError) as caught:
-        site.bring_up(kits.bundles["broken"])
+        site.bring_up(kits.bundle("broken"))
 
     assert (caught.value.exit_status, caught.value.reference) == (50, "registry-rolled-back")
     assert caught.value.facts["program"] == digest_of(OLD)
     assert (site.running(), site.kept(), image.read_bytes()) == (OLD, kept, b"kept")
     assert site.events()[-2:] == ["failed serve_registry", f"{RETURNED} serve_registry"]
-    assert not site.bring_up(kits.bundles["old"])
+    assert not site.bring_up(kits.bundle("old"))
 
 
 def test_configuration_that_does_not_serve_is_taken_back_with_its_program(site: KitSite, kits: Kits) -> None:
-    site.bring_up(kits.bundles["old"])
+    site.bring_up(kits.bundle("old"))
     before = (site.settings / "config.yml").read_bytes()
     site.more = 'listen = "192.0.2.1:5000"'  # nobody's address
     site.write_site()
 
-    assert refused(site, kits.bundles["new"]).reference == "registry-rolled-back"
+    assert refused(site, kits.bundle("new")).reference == "registry-rolled-back"
 
     assert (site.settings / "config.yml").read_bytes() == before
     assert site.running() == OLD
 
 
+def test_program_that_runs_and_does_not_serve_is_not_believed(site: KitSite, kits: Kits) -> None:
+    site.more = f'listen = "{ADDRESS}:5001"'  # not where the URL leads
+    site.write_site()
+
+    error = refused(site, kits.bundle("old"))
+
+    assert (error.exit_status, error.reference) == (44, "registry-not-up")
+    assert site.entries("done")[-1].step != "serve_registry"
+    with pytest.raises(FileNotFoundError):
+        site.running()
+
+
+def test_registry_that_serves_from_another_program_is_not_believed(site: KitSite, kits: Kits) -> None:
+    text = site.site.read_text()
+    site.site.write_text(text.replace(f"setsid {site.program}", f"setsid {PROGRAM}"))
+
+    error = refused(site, kits.bundle("old"))
+
+    assert (error.exit_status, error.reference) == (44, "registry-not-up")
+    assert site.running() == OLD  # the same bytes, and not the file that was signed and checked
+
+
 def test_program_before_that_is_gone_leaves_the_registry_to_a_person(site: KitSite, kits: Kits) -> None:
-    site.bring_up(kits.bundles["old"])
+    site.bring_up(kits.bundle("old"))
     for version in Path(f"{site.program}.d").iterdir():
         version.unlink()
 
-    error = refused(site, kits.bundles["broken"])
+    error = refused(site, kits.bundle("broken"))
 
     assert isinstance(error, OperatorNeededError)
     assert (error.exit_status, error.reference) == (62, "registry-down")
 
 
 def test_release_without_the_program_is_no_way_to_begin(site: KitSite, kits: Kits) -> None:
-    error = refused(site, kits.bundles["without"])
+    error = refused(site, kits.bundle("without"))
 
     assert (error.exit_status, error.reference) == (40, "registry-program-missing")
     assert not site.data.exists()
@@ -267,7 +280,7 @@ def test_port_that_another_program_has_is_told_before_anything_is_made(
         return taken
 
     with lab.node.call(listen):
-        error = refused(site, kits.bundles["old"])
+        error = refused(site, kits.bundle("old"))
 
     assert (error.exit_status, error.reference) == (44, "registry-port-taken")
     assert not site.settings.exists()
@@ -279,7 +292,7 @@ def test_name_that_leads_elsewhere_is_told_before_anything_is_made(
 ) -> None:
     site = KitSite(lab, tmp_path / "site", host=host)
 
-    error = refused(site, kits.bundles["old"])
+    error = refused(site, kits.bundle("old"))
 
     assert (error.exit_status, error.reference) == (44, "registry-not-this-machine")
     assert not site.settings.exists()
@@ -290,7 +303,7 @@ def test_images_that_do_not_fit_are_told_before_anything_is_made(site: KitSite, 
         site.data = disk / "data"
         site.write_site()
 
-        error = refused(site, kits.bundles["old"])
+        error = refused(site, kits.bundle("old"))
 
         assert (error.exit_status, error.reference) == (44, "registry-no-room")
         assert not site.settings.exists()
@@ -303,23 +316,23 @@ def test_full_disk_under_the_settings_is_told_and_the_next_try_goes_on(
         site.settings = disk / "settings"
         site.write_site()
 
-        error = refused(site, kits.bundles["old"])
+        error = refused(site, kits.bundle("old"))
 
         assert error.reference in ("registry-not-written", "node-no-space")
         assert "PRIVATE" not in error.message
         before = {path: path.read_bytes() for path in site.settings.rglob("*.key")}
         subprocess.run(["mount", "-o", "remount,size=1000000", str(disk)], check=True)
-        site.bring_up(kits.bundles["old"])
+        site.bring_up(kits.bundle("old"))
         assert {path: path.read_bytes() for path in before} == before
         site.end()
 
 
 def test_disk_of_the_images_that_is_not_mounted_is_no_empty_registry(site: KitSite, kits: Kits) -> None:
-    site.bring_up(kits.bundles["old"])
+    site.bring_up(kits.bundle("old"))
     site.data.rename(site.folder / "elsewhere")
     site.data.mkdir(mode=0o700)
 
-    error = refused(site, kits.bundles["new"])
+    error = refused(site, kits.bundle("new"))
 
     assert (error.exit_status, error.reference) == (44, "registry-data-missing")
     assert (site.running(), list(site.data.iterdir())) == (OLD, [])
@@ -381,20 +394,20 @@ def test_place_that_others_have_a_hand_in_is_refused_and_left_alone(site: KitSit
     apply(site)
     before = sorted(site.folder.rglob("*"))
 
-    error = refused(site, kits.bundles["old"])
+    error = refused(site, kits.bundle("old"))
 
     assert (error.exit_status, error.reference) == (2, reference)
     assert [path for path in sorted(site.folder.rglob("*")) if path not in before] == [site.state]
 
 
 def test_key_that_is_damaged_is_told_and_never_replaced(site: KitSite, kits: Kits) -> None:
-    site.bring_up(kits.bundles["old"])
+    site.bring_up(kits.bundle("old"))
     for name in ("ca.key", "server.key", "server.pem"):
         whole = (site.settings / name).read_bytes()
         (site.settings / name).write_bytes(b"neither key nor certificate")
         damaged = site.kept()
 
-        error = refused(site, kits.bundles["new"])
+        error = refused(site, kits.bundle("new"))
 
         assert (error.exit_status, error.reference) == (2, "registry-certificate-unusable")
         assert (site.kept(), site.running()) == (damaged, OLD)
@@ -402,21 +415,21 @@ def test_key_that_is_damaged_is_told_and_never_replaced(site: KitSite, kits: Kit
 
 
 def test_url_of_another_name_is_refused_while_the_ca_is_that_of_the_old_one(site: KitSite, kits: Kits) -> None:
-    site.bring_up(kits.bundles["old"])
+    site.bring_up(kits.bundle("old"))
     site.site.write_text(site.site.read_text().replace(site.url, "https://localhost:5000"))
 
-    error = refused(site, kits.bundles["old"])
+    error = refused(site, kits.bundle("old"))
 
     assert (error.exit_status, error.reference) == (2, "registry-ca-other-name")
 
 
 def test_ca_s_certificate_that_is_lost_is_made_again_of_its_key(site: KitSite, kits: Kits) -> None:
-    site.bring_up(kits.bundles["old"])
+    site.bring_up(kits.bundle("old"))
     kept = site.kept()
     old = site.folder / "as-nodes-have-it.pem"
     site.ca.rename(old)
 
-    site.bring_up(kits.bundles["old"])
+    site.bring_up(kits.bundle("old"))
 
     assert [name for name, content in site.kept().items() if content != kept[name]] == [site.ca.name]
     done = subprocess.run(["openssl", "verify", "-CAfile", old, site.settings / "server.pem"], capture_output=True)
@@ -452,11 +465,11 @@ def test_registry_is_believed_only_with_its_certificate_and_its_password(
 
 
 def test_wrong_file_of_the_password_is_told_by_its_owner_and_mode(site: KitSite, kits: Kits) -> None:
-    site.bring_up(kits.bundles["old"])
+    site.bring_up(kits.bundle("old"))
     site.password.chmod(0o644)
 
     with pytest.raises(UsageError) as caught:
-        site.bring_up(kits.bundles["new"])
+        site.bring_up(kits.bundle("new"))
 
     assert "chmod 600" in caught.value.hint
     assert site.running() == OLD

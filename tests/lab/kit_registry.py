@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from teraferry.builder.kit import locate_kit
@@ -22,7 +23,7 @@ from teraferry.installer.kit_registry.bring_up import KitRegistry
 from teraferry.installer.ports import Entry
 from teraferry.installer.site.load import load_site
 from teraferry.installer.verify import VerifiedBundle, open_bundle
-from tests.lab.admin import Admin
+from tests.lab.admin import Admin, make_house
 from tests.lab.builds import file_table, image_table, locked, teraferry, write_recipe
 from tests.lab.house import House
 from tests.lab.images import layer_tar, make_oci_layout, random_bytes
@@ -37,7 +38,7 @@ IMAGE = "terachat/api"
 PROGRAM = Path(shutil.which("docker-registry") or "/usr/bin/docker-registry")
 
 
-def make_kit(house: House, version: str, program: bytes | None) -> Path:
+def make_kit(house: House, version: str, program: bytes | None, *, installer: Path | None = None) -> Path:
     """Return a signed kit with one image, whose layer is the version's own, one program, and perhaps a registry."""
     project = house.folder / f"project-{version}"
     release = f'[release]\nproduct = "terachat"\nversion = "{version}"\n'
@@ -51,7 +52,7 @@ def make_kit(house: House, version: str, program: bytes | None) -> Path:
     if program is not None:
         (project / "registry").write_bytes(program)
     kit = house.folder / f"terachat-{version}"
-    built = teraferry("build", locked(project), "-o", kit, "--installer", project / "teraferry-installer")
+    built = teraferry("build", locked(project), "-o", kit, "--installer", installer or project / "teraferry-installer")
     if built.status:
         raise AssertionError(built.stderr)
     house.sign(locate_kit(kit), "release-1", "release-2", now=datetime.now(UTC))
@@ -88,6 +89,30 @@ class KitRegistryLab:
     def puller(self) -> Node:
         """A machine that pulls."""
         return self.lab.node("puller")
+
+
+BROKEN = b"#!/bin/sh\nexit 1\n"
+PROGRAMS = {"old": PROGRAM.read_bytes(), "new": PROGRAM.read_bytes() + b"another build", "broken": BROKEN}
+
+
+@dataclass(frozen=True)
+class Kits:
+    """Signed kits, "old", "new", "broken" and "without" by their registry program."""
+
+    house: House
+    paths: dict[str, Path]
+
+    def bundle(self, name: str) -> VerifiedBundle:
+        """Return the bundle of a kit, as an installer opens it."""
+        return open_kit(self.house, self.paths[name])
+
+
+@cache
+def kits_in(folder: Path) -> Kits:
+    """Return the kits, made once for all tests of a process: each takes a second."""
+    house = make_house(folder)
+    programs = {**PROGRAMS, "without": None}
+    return Kits(house, {name: make_kit(house, f"1.{n}.0", each) for n, (name, each) in enumerate(programs.items())})
 
 
 def open_kit(house: House, kit: Path) -> VerifiedBundle:
@@ -182,7 +207,7 @@ class KitSite:
         self.state.mkdir(mode=0o700, exist_ok=True)
         made = make_kit_registry(site, place, Silent(), journal=place.journal())
         assert made is not None
-        service = replace(made.parts.service, gone_seconds=0.5)
+        service = replace(made.parts.service, gone_seconds=0.5, come_up_seconds=2)
         return KitRegistry(replace(made.parts, service=service))
 
     def bring_up(self, bundle: VerifiedBundle) -> bool:

@@ -1,6 +1,6 @@
 """The kit's registry, killed before every single effect of its set-up, of an upgrade and of one that is taken back.
 
-The test is ``tests/adversarial/test_kit_registry_killed.py``, which the suite runs with one effect of twelve.
+The test is ``tests/adversarial/test_kit_registry_killed.py``, which the suite runs with one effect of fifteen.
 """
 
 from __future__ import annotations
