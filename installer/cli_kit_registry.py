@@ -80,6 +80,7 @@ def make_service(site: Site, table: ServiceTable, identity: KitIdentity) -> Serv
         configuration=BinaryWorkload(transport, configuration, start=(), stop=()),
         unit=KitUnit(table.unit_name, encode_unit(table)) if table.unit_name else None,
         door=KitDoor(registry_settings(site), lambda: identity.fingerprints().certificate),
+        log=f"journalctl -u {table.unit_name}" if table.unit_name else "the log of its start command",
         monotonic_seconds=monotonic_seconds,
         sleep_seconds=sleep_seconds,
     )

@@ -97,6 +97,7 @@ class KitRegistry:
             OperatorNeededError: ``registry-down``, 62: neither program serves.
         """
         parts = self.parts
+        parts.progress.start("registry")
         self.require_ready(bundle)
         wanted = self._wanted(bundle)
         before = self._last_good() or self._serving()

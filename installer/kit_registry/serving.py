@@ -29,6 +29,7 @@ class Service:
     configuration: Workload  # never started; kept under its digest and selected as a program is
     unit: ServiceUnit | None  # None: the site's own commands start and stop it
     door: Door
+    log: str  # where its own words are
     monotonic_seconds: Callable[[], float]
     sleep_seconds: Callable[[float], None]
     gone_seconds: float = GONE_SECONDS
@@ -102,8 +103,7 @@ class Service:
     @property
     def hint(self) -> str:
         """Where a person finds out why it does not serve."""
-        log = "what its start command writes" if self.unit is None else "journalctl -u with its unit"
-        return f"Its own words are in {log}. Set the cause right, then type the same command again."
+        return f"Its own words are in {self.log}. Set the cause right, then type the same command again."
 
     def _not_up(self, found: str) -> RefusedError:
         return RefusedError("registry-not-up", f"registry {self.url}: {found}", hint=self.hint, exit_status=44)
