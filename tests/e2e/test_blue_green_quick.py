@@ -74,3 +74,21 @@ def test_release_is_cut_over_rolled_back_and_gone_on_with_and_no_client_notices(
     healthy = pair.type("doctor")
     assert healthy.status == 0, healthy.stderr
     assert pair.type("status").result["release"] == "1.0.0"
+
+
+def test_site_that_asks_for_it_has_its_old_side_empty_at_the_end_and_is_told_so_beforehand(pair: PairLab) -> None:
+    pair.switch().set_up("blue")
+    pair.cuts("1s")
+    kit, _ = pair.kit("1.2.0")
+    seen = pair.type("plan", str(kit))
+    assert seen.result["gates"]["cut"] == "the switch can cut what is left on the old side"
+    assert any("1s after the cutover" in each for each in seen.result["guarantees"])
+
+    with pair.gateway.asking() as ask:
+        old = ask()
+        done = pair.install(kit)
+        with pytest.raises(ConnectionResetError):
+            ask()
+
+    assert (done.status, done.result["cut"], done.result["still_served"]) == (0, 1, 0), (done.result, done.stderr)
+    assert {old, pair.gateway.answers()} == {"blue", "green"}

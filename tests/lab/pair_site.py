@@ -65,6 +65,7 @@ class PairLab:
         self.folder = folder
         self.haproxy = HaproxyLab(gateway) if engine == "haproxy" else None
         self.window = {"seconds": 3, "every_seconds": 3, "latency_p99_ms": 2400}
+        self.cut_after = ""
         self.node = gateway.lab.node("client")
         self.replication = folder / "replication.json"
         self.site_file = folder / "site.toml"
@@ -100,6 +101,14 @@ class PairLab:
     def watches(self, **window: int) -> None:
         """Write site.toml, with another window after the cutover if that is said."""
         self.window.update(window)
+        self._write_site()
+
+    def cuts(self, after: str) -> None:
+        """Write site.toml so that connections are cut that long after a cutover; never with ""."""
+        self.cut_after = after
+        self._write_site()
+
+    def _write_site(self) -> None:
         self.site_file.write_text(self.site_toml())
         parse_site(self.site_file.read_bytes(), name="site.toml", tier="2")
 
@@ -195,6 +204,7 @@ class PairLab:
                 '[green]\nnodes = ["green-1"]',
                 f'[traffic]\nnode = "gateway-1"\nvirtual_ip = "{its["virtual_ip"]}"\n{self._engine()}',
                 f'blue = "{blue}"\ngreen = "{green}"',
+                *([f'cut_after = "{self.cut_after}"'] if self.cut_after else []),
                 f'[monitor]\nhealth = "{its["health"]}"\nerror_rate_max = 0',
                 *(f"{name} = {number}" for name, number in self.window.items()),
                 *("[replication]", *(f'{name} = "{address}"' for name, address in its["replicated"].items())),
