@@ -26,6 +26,12 @@ SITE_FILE = Path("/etc/teraferry/site.toml")
 MEDIUM = Path("/media/stick")
 
 
+def by_command(node: Node) -> str:
+    """Return what site.toml says of a node that is entered by a command."""
+    words = ", ".join(f'"{word}"' for word in node.prefix)
+    return f"{{ command = [{words}] }}"
+
+
 class LabSite:
     """One site of the lab. Use as a context."""
 
@@ -85,8 +91,8 @@ class LabSite:
         target.write_text(text)
         target.chmod(0o644)
 
-    def site_toml(self, *, registry_port: int = REGISTRY_PORT) -> str:
-        """Return the text of the site file."""
+    def site_toml(self, *, registry_port: int = REGISTRY_PORT, reach: Callable[[Node], str] = by_command) -> str:
+        """Return the text of the site file; ``reach`` says how a node is reached."""
         core = ADDRESSES["core"]
         lines = [
             '[site]\nname = "lab-dc1"\ntier = "1"\n',
@@ -100,9 +106,8 @@ class LabSite:
         roles += [(name, "volume", f"{ADDRESSES[name]}:{VOLUME_PORT}", name) for name in VOLUME_NODES]
         roles += [("core-filer", "filer", f"{core}:{FILER_PORT}", "core")]
         for name, role, address, node in roles:
-            command = ", ".join(f'"{word}"' for word in self.lab.node(node).prefix)
             lines.append(f'[[node]]\nname = "{name}"\nrole = "{role}"\naddress = "{address}"')
-            lines.append(f"transport = {{ command = [{command}] }}\n")
+            lines.append(f"transport = {reach(self.lab.node(node))}\n")
         for service in (self.cluster.filer, self.cluster.volumes[VOLUME_NODES[0]]):
             words = {key: ", ".join(f'"{w}"' for w in getattr(service, f"{key}_argv")) for key in ("start", "stop")}
             lines.append(f'[[deploy]]\nfile = "bin/weed"\nrole = "{service.role}"\nworkload = "binary"')

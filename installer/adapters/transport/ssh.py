@@ -173,7 +173,9 @@ class SshChannel:
                 address.host,
                 address.port,
                 username=address.user,
-                known_hosts=asyncssh.import_known_hosts(f"[{address.host}]:{address.port} {address.host_key}\n"),
+                # The one key itself: a line of known_hosts would have to name the host as ssh does, one way for
+                # port 22 and another for every other.
+                known_hosts=([asyncssh.import_public_key(address.host_key)], [], []),
                 client_keys=[str(address.identity)],
                 config=None,
                 agent_path=None,
