@@ -74,19 +74,19 @@ def require_compliance(
 
 
 def make_preflight(site: Site, plan: Plan) -> Preflight:
-    """Return what looks at every node of ``plan``."""
+    """Return what looks at every node of the site: each is locked, and those of ``plan`` are to take something."""
     from teraferry.installer.adapters.node_probe import TransportProbe
     from teraferry.installer.cli_wiring import make_transport
+    from teraferry.installer.cli_workloads import make_workloads
     from teraferry.installer.rollout.preflight import NodeNeeds, Preflight
 
-    nodes = {node.name: node for node in site.nodes}
     needs = {}
-    for name in plan.nodes:
-        targets = plan.targets_of(name)
+    for node in site.nodes:
+        targets = plan.targets_of(node.name)
         places = {(target.role, target.path) for target in targets}
-        deploys = [deploy for deploy in site.deploys if (deploy.role, deploy.path) in places]
+        deploys = [deploy for deploy in site.deploys if (deploy.role, deploy.place) in places]
         # systemctl is asked only where it is what starts or stops the service.
         units = tuple(deploy.unit for deploy in deploys if deploy.unit and not (deploy.start and deploy.stop))
-        needs[name] = NodeNeeds(tuple(targets), units)
-    probes = {name: TransportProbe(name, make_transport(nodes[name])) for name in needs}
-    return Preflight(needs, probes, now_utc)
+        needs[node.name] = NodeNeeds(targets, units)
+    probes = {node.name: TransportProbe(node.name, make_transport(node)) for node in site.nodes}
+    return Preflight(needs, probes, workloads=make_workloads(site, plan, make_transport), clock=now_utc)

@@ -1,4 +1,4 @@
-"""The commands that bring a release in, or take it back: ``plan``, ``install``, ``rollback``, ``load``."""
+"""The commands that bring a release in, or take it back: ``plan``, ``install``, ``load``, ``rollout``, ``rollback``."""
 
 from __future__ import annotations
 
@@ -63,16 +63,33 @@ def plan(place: Place, console: CommandConsole, kit: Path) -> Result:
 @click.option("--foreground", is_flag=True, help="Do it in this process, which ends with this terminal.")
 @click.option("--instead-of", metavar="HOLDER", default="", help="Take over a lost machine's locks on the nodes.")
 @click.option("--wait", metavar="TIME", default="0s", help="Wait so long (30m, 4h) for a compliance lock to go.")
-def install(place: Place, console: CommandConsole, kit: Path, *, foreground: bool, **options: Any) -> Result:
+def install(place: Place, console: CommandConsole, kit: Path, **options: Any) -> Result:
+    return _bring_in("install", place, console, kit=kit, **options)
+
+
+@command(
+    "rollout",
+    help="Install a KIT whose images are in the registry already; nothing is loaded. Example: rollout KIT --yes",
+)
+@KIT
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--foreground", is_flag=True, help="Do it in this process, which ends with this terminal.")
+@click.option("--instead-of", metavar="HOLDER", default="", help="Take over a lost machine's locks on the nodes.")
+@click.option("--wait", metavar="TIME", default="0s", help="Wait so long (30m, 4h) for a compliance lock to go.")
+def rollout(place: Place, console: CommandConsole, kit: Path, **options: Any) -> Result:
+    return _bring_in("rollout", place, console, kit=kit, **options)
+
+
+def _bring_in(what: str, place: Place, console: CommandConsole, *, foreground: bool, **options: Any) -> Result:
     if executor.executor_folder() is None:
-        _require_answerable("install", yes=options["yes"])
+        _require_answerable(what, yes=options["yes"])
         if not foreground:
             return executor.run_apart(place, console)
-    return _install_here(place, console, kit, **options)
+    return _bring_in_here(what, place, console, **options)
 
 
-def _install_here(
-    place: Place, console: CommandConsole, kit: Path, *, yes: bool, check_registry: bool, wait: str, instead_of: str
+def _bring_in_here(
+    what: str, place: Place, console: CommandConsole, *, kit: Path, yes: bool, wait: str, instead_of: str, **more: bool
 ) -> Result:
     from teraferry.installer import install as service
     from teraferry.installer.cli_key_wiring import guard_keys
@@ -98,9 +115,10 @@ def _install_here(
             clock=now_utc,
             progress=console,
             jobs=wiring.LOAD_CONNECTIONS,
-            check_registry=check_registry,
+            check_registry=more.get("check_registry", False),
+            loads=what == "install",
             accept_trust=lambda: accept_release(bundle.release, store=place.store(), journal=journal, now=now_utc()),
-            confirm=lambda shown: _confirm(shown, console, yes=yes),
+            confirm=lambda shown: _confirm(what, shown, console, yes=yes),
             require_compliance=compliance,
             require_nodes_ready=gates.make_preflight(site, made).require_ready,
             require_not_stopped=gates.require_not_stopped(stop_requested, changed=False),
@@ -202,22 +220,21 @@ def _report_fields(report: InstallReport) -> dict[str, object]:
 def _require_answerable(what: str, *, yes: bool) -> None:
     # Asked before the long work, not after it.
     if not yes and not sys.stdin.isatty():
-        look = "plan KIT" if what == "install" else "status"
+        look, kit = ("status", "") if what == "rollback" else ("plan KIT", " KIT")
         raise UsageError(
             "confirmation-needed",
             f"{what}: no terminal to ask on, expected --yes",
-            hint=f"Look at `teraferry-installer {look}`, then type: teraferry-installer "
-            + ("install KIT --yes" if what == "install" else f"{what} --yes"),
+            hint=f"Look at `teraferry-installer {look}`, then type: teraferry-installer {what}{kit} --yes",
         )
 
 
-def _confirm(shown: Plan, console: CommandConsole, *, yes: bool) -> None:
-    _agree("install", f"Roll out over {len(shown.nodes)} nodes ({', '.join(shown.nodes)})?", console, yes=yes)
+def _confirm(what: str, shown: Plan, console: CommandConsole, *, yes: bool) -> None:
+    _agree(what, f"Roll out over {len(shown.nodes)} nodes ({', '.join(shown.nodes)})?", console, yes=yes)
 
 
 def _agree(what: str, question: str, console: CommandConsole, *, yes: bool) -> None:
     if not yes and not executor.confirm(console, question):
-        look = "plan KIT" if what == "install" else "status"
+        look = "status" if what == "rollback" else "plan KIT"
         raise RefusedError(
             "stopped-by-operator",
             f"{what}: answered no, expected yes",

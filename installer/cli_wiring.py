@@ -225,12 +225,12 @@ def make_transport(node: Node) -> NodeTransport:
 
 
 def _ssh_transport(node: str, transport: Transport, ssh: str) -> NodeTransport:
-    from teraferry.installer.adapters.transport.ssh import SshAddress, SshTransport
+    from teraferry.installer.adapters.transport.ssh import SshAddress, ssh_transport
     from teraferry.installer.site.addresses import parse_ssh
 
     user, host, port = parse_ssh(ssh)
     identity = Path(transport.identity or "")
-    return SshTransport(node, SshAddress(user, host, port, host_key=transport.host_key or "", identity=identity))
+    return ssh_transport(node, SshAddress(user, host, port, host_key=transport.host_key or "", identity=identity))
 
 
 def make_lock(site: Site, place: Place, *, instead_of: str, may_miss: bool = False) -> Lock:

@@ -19,9 +19,10 @@ from teraferry.bundles.errors import Fact, OperatorNeededError, RefusedError, Ro
 from teraferry.bundles.manifest import Release
 from teraferry.bundles.progress import Progress
 from teraferry.installer.images.load import LoadReport, load_images
+from teraferry.installer.images.loaded import require_loaded
 from teraferry.installer.kit_registry.bring_up import KitRegistry
 from teraferry.installer.ports import Entry, Journal, Lock, Registry
-from teraferry.installer.rollout.execute import DONE, ENDED, INTENT, STARTED, Clock, RunRecord
+from teraferry.installer.rollout.execute import DONE, ENDED, GATE, INTENT, STARTED, Clock, RunRecord
 from teraferry.installer.rollout.journal import head_of
 from teraferry.installer.rollout.plan import Plan
 from teraferry.installer.rollout.runs import SUPERSEDED, OpenRun, installed_version_of, open_run_of
@@ -50,6 +51,7 @@ class InstallParts:
     require_nodes_ready: Callable[[], object]  # raises where a node could not take what is brought to it
     require_not_stopped: Callable[[], None]  # raises StoppedByOperatorError, before anything is tagged
     kit_registry: KitRegistry | None = None  # at a site without a registry: the one that the release brings
+    loads: bool = True  # ``rollout`` does not: it refuses where the registry lacks anything of the release
     instead_of: str = ""  # the holder whose locks on nodes are taken over, for the journal
 
 
@@ -70,7 +72,7 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
     1. Ask everything that can refuse: the version, the compliance lock, every node, the registry, the keys that must
        survive, what the tier itself looks at (in tier 1 the cluster's health), the lock on every node.
     2. Where the site has no registry, bring up the release's. Bring every blob to it; nothing names them yet, so
-       nothing has changed.
+       nothing has changed. ``rollout`` finds them there.
     3. Copy wrapped keys away, raise the trust floor, open the run and record the keys; then tag.
     4. Roll out. 5. Look at the keys again, compare what runs with what was signed, and end the run.
 
@@ -90,7 +92,7 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
         # What is in hand is finished whatever runs: a node that is away makes the data that a hold protects less safe.
         parts.require_compliance()
         parts.require_nodes_ready()
-    _require_registry(bundle, parts)
+    _require_registry(bundle, parts, record)
     begun_with = parts.rollout.require_ready(entries, run=run)
     parts.confirm(plan)
     parts.require_not_stopped()
@@ -100,14 +102,13 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
     def begin() -> None:
         parts.rollout.keys.back_up()
         parts.accept_trust()
-        _open(record, _Opening(bundle, plan, begun_with, unfinished))
+        _open(record, _Opening(bundle, plan, begun_with, unfinished, parts.loads))
         parts.rollout.keys.begin(record, keys)
         if parts.instead_of:
             record.note("locks-taken-over", holder=parts.instead_of)
 
     with _locked(parts):
-        # A run that gave up needs the old version only, which is on the nodes.
-        load = LoadReport(0, 0, 0, 0, ()) if record.is_rolling_back() else _load(bundle, parts, record, begin)  # 2, 3
+        load = _load(bundle, parts, record, begin)  # 2, 3
         try:
             parts.rollout.roll_out(plan, record, begun_with)  # 4
         except RolledBackError:
@@ -194,6 +195,7 @@ class _Opening:
     plan: Plan
     begun_with: Mapping[str, object]
     unfinished: OpenRun | None
+    loads: bool
 
 
 def _open(record: RunRecord, opening: _Opening) -> None:
@@ -204,18 +206,29 @@ def _open(record: RunRecord, opening: _Opening) -> None:
         plan = opening.plan
         facts = {**release_facts(opening.bundle.release), "tier": plan.tier, "nodes": list(plan.nodes)}
         record.note(STARTED, "", **facts, **opening.begun_with)
-    if not record.is_begun(LOAD):
+    if opening.loads and not record.is_begun(LOAD):
         record.note(INTENT, LOAD)
 
 
-def _require_registry(bundle: VerifiedBundle, parts: InstallParts) -> None:
-    if parts.kit_registry is None:
-        parts.registry.require_ready()
-    else:
+def _require_registry(bundle: VerifiedBundle, parts: InstallParts, record: RunRecord) -> None:
+    if parts.loads and parts.kit_registry is not None:
         parts.kit_registry.require_ready(bundle)
+        return
+    parts.registry.require_ready()
+    if not parts.loads and not record.is_rolling_back():
+        require_loaded(bundle, parts.registry)
 
 
 def _load(bundle: VerifiedBundle, parts: InstallParts, record: RunRecord, begin: Callable[[], None]) -> LoadReport:
+    if record.is_rolling_back():
+        # A run that gave up needs the old version only, which is on the nodes.
+        return LoadReport(0, 0, 0, 0, ())
+    if not parts.loads:
+        # Looked at once more: since the first look a person was asked, and may have taken their time.
+        found = require_loaded(bundle, parts.registry)
+        begin()
+        record.note(GATE, LOAD, tags=list(found.tags))
+        return found
     if parts.kit_registry is not None:
         parts.kit_registry.bring_up(bundle)
     report = load_images(

@@ -1,7 +1,8 @@
 """Whether every node can take what is brought to it, found out before anything is changed anywhere.
 
-A full disk, a missing unit or a clock that is hours off would stop a rollout half-way, at a node. All nodes are asked
-at once, and everything that is wrong is said at once.
+A full disk, a missing unit, a clock that is hours off, or a program that nobody knows would stop a rollout half-way, at
+a node. All nodes are asked at once, also those that the release brings nothing to, since the lock lies on each; and
+everything that is wrong is said at once. Only a node that shows another host key is no matter of readiness.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+from teraferry.bundles.digest import Digest
 from teraferry.bundles.errors import RefusedError
-from teraferry.installer.ports import NodeFacts, NodeProbe
+from teraferry.installer.ports import NodeFacts, NodeProbe, Workload
 from teraferry.installer.rollout.plan import Target
 from teraferry.installer.together import run_together
 
@@ -25,13 +27,16 @@ SPARE_BYTES: Final = 64 * 1024 * 1024
 
 NODES_AT_ONCE: Final = 8
 
+NEVER_ONE_OF_MANY: Final = "node-host-key-differs"
+"""Somebody may stand between: said alone, with its own hint."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeNeeds:
     """What one node is to take."""
 
-    targets: tuple[Target, ...]
-    units: tuple[str, ...]
+    targets: tuple[Target, ...] = ()
+    units: tuple[str, ...] = ()
 
 
 class Preflight:
@@ -40,21 +45,28 @@ class Preflight:
     Args:
         needs: Node name -> what it is to take.
         probes: Node name -> how to look at it.
+        workloads: (node, path) -> what runs there, of every target.
         clock: What time it is here.
     """
 
     def __init__(
-        self, needs: Mapping[str, NodeNeeds], probes: Mapping[str, NodeProbe], clock: Callable[[], datetime]
+        self,
+        needs: Mapping[str, NodeNeeds],
+        probes: Mapping[str, NodeProbe],
+        *,
+        workloads: Mapping[tuple[str, str], Workload],
+        clock: Callable[[], datetime],
     ) -> None:
         self._needs = needs
         self._probes = probes
+        self._workloads = workloads
         self._clock = clock
 
     def require_ready(self) -> str:
         """Return how many nodes are ready, in words.
 
         Raises:
-            RefusedError: ``node-not-ready``, 40: every node that is not, and why.
+            RefusedError: ``node-not-ready``, 40: every node that is not, and why. ``node-host-key-differs``, 40.
         """
         found: dict[str, list[str]] = {}
         run_together([partial(self._look, node, found) for node in self._needs], jobs=NODES_AT_ONCE)
@@ -73,10 +85,32 @@ class Preflight:
         needs = self._needs[node]
         try:
             facts = self._probes[node].look([(each.path, each.digest) for each in needs.targets], needs.units)
+            wrong = judge_node(facts, needs.targets, now=self._clock())
+            for target in needs.targets:
+                workload = self._workloads[node, target.path]
+                wrong += judge_program(target, running=workload.running(), selected=workload.selected())
         except RefusedError as error:
-            found[node] = [error.message]
-        else:
-            found[node] = judge_node(facts, needs.targets, now=self._clock())
+            if error.reference == NEVER_ONE_OF_MANY:
+                raise
+            wrong = [error.message]
+        found[node] = wrong
+
+
+def judge_program(target: Target, *, running: frozenset[Digest], selected: Digest | None) -> list[str]:
+    """Return what is wrong with what a node runs, in words.
+
+    What is put back after a failure is what the node would start. Where it runs something else, nobody could bring
+    that back, and the first to find out would be a rollback.
+
+    Args:
+        target: What is to be brought there.
+        running: What runs there now; nothing is no fault of the node's, the cluster's health judges that.
+        selected: What its next start would run.
+    """
+    unknown = sorted(running - {target.digest, selected})
+    if not unknown:
+        return []
+    return [f"{target.path} runs {', '.join(unknown)}, expected what its next start would run, {selected}"]
 
 
 def judge_node(facts: NodeFacts, targets: Sequence[Target], *, now: datetime) -> list[str]:

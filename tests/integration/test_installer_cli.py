@@ -106,7 +106,7 @@ def test_last_line_is_the_result_line_and_its_status_the_exit_status(admin: Admi
 
 @pytest.mark.parametrize(
     "words",
-    [("verify",), ("verify", "KIT", "--force"), ("rollout", "KIT"), ("trust", "pin", "R"), ("verify", "A", "B")],
+    [("verify",), ("verify", "KIT", "--force"), ("rollout",), ("trust", "pin", "R"), ("verify", "A", "B")],
     ids=" ".join,
 )
 def test_wrong_command_line_is_a_usage_error_with_a_result_line(admin: Admin, words: tuple[str, ...]) -> None:
@@ -417,6 +417,29 @@ def test_install_is_refused_while_the_cluster_cannot_be_asked(admin: Admin, kit:
 
     assert (answer.status, answer.result["reference"]) == (40, "cluster-unreachable")
     assert tree(admin.state) == before
+
+
+def test_rollout_is_refused_while_the_registry_lacks_an_image_and_changes_nothing(
+    admin: Admin, kit: Path, tmp_path: Path
+) -> None:
+    with LabRegistry(tmp_path / "empty") as empty:
+        elsewhere = Admin(admin.folder, empty)
+        elsewhere.write_site()
+        before = tree(admin.state)
+
+        answer = elsewhere.type("rollout", kit, "--yes")
+
+    assert (answer.status, answer.result["reference"]) == (40, "images-not-loaded")
+    assert answer.result["images"] == ["terachat/api"]
+    assert tree(admin.state) == before
+
+
+def test_rollout_goes_on_to_the_next_gate_once_the_images_are_loaded(admin: Admin, kit: Path) -> None:
+    admin.type("load", kit)
+
+    answer = admin.type("rollout", kit, "--yes")
+
+    assert (answer.result["command"], answer.result["reference"]) == ("rollout", "cluster-unreachable")
 
 
 def hold(admin: Admin, count: int) -> None:

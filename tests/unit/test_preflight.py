@@ -19,9 +19,11 @@ from teraferry.installer.adapters.transport.local import LocalTransport
 from teraferry.installer.ports import NodeFacts, Place
 from teraferry.installer.rollout.plan import Target
 from teraferry.installer.rollout.preflight import MAX_SKEW_SECONDS, SPARE_BYTES, NodeNeeds, Preflight, judge_node
+from tests.fakes.workload import FakeWorkload
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 DIGEST = digest_of(b"a program")
+OLD = digest_of(b"the program before")
 TARGET = Target("vol-1", "", "volume", "/opt/app", "app", DIGEST, 1000, 0o755)
 ENOUGH = Place("/opt/app", 1000 + SPARE_BYTES, 0)
 WELL = NodeFacts(NOW.timestamp(), (ENOUGH,), ())
@@ -40,8 +42,13 @@ class Told:
 
 
 def preflight(**nodes: NodeFacts | RefusedError) -> Preflight:
+    return preflight_over(FakeWorkload(OLD), **nodes)
+
+
+def preflight_over(workload: FakeWorkload, **nodes: NodeFacts | RefusedError) -> Preflight:
     needs = {name: NodeNeeds((TARGET,), ("app.service",)) for name in nodes}
-    return Preflight(needs, {name: Told(answer) for name, answer in nodes.items()}, lambda: NOW)
+    probes = {name: Told(answer) for name, answer in nodes.items()}
+    return Preflight(needs, probes, workloads={(name, TARGET.path): workload for name in nodes}, clock=lambda: NOW)
 
 
 def test_node_with_just_enough_is_ready_and_with_a_byte_less_is_not() -> None:
@@ -82,6 +89,55 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
 
 def test_nodes_that_are_ready_are_counted() -> None:
     assert preflight(a=WELL, b=WELL).require_ready() == "2 nodes ready"
+
+
+@pytest.mark.parametrize("selected", [OLD, DIGEST, None])
+def test_program_that_the_next_start_would_run_or_the_release_brings_or_none_is_ready(selected: Digest | None) -> None:
+    assert preflight_over(FakeWorkload(selected), a=WELL).require_ready() == "1 nodes ready"
+
+
+def test_node_that_runs_what_nobody_could_put_back_is_not_ready() -> None:
+    swapped = FakeWorkload(digest_of(b"replaced on the disk, and never restarted"))
+    swapped.files[OLD] = b""
+    swapped.select(OLD)
+
+    with pytest.raises(RefusedError) as caught:
+        preflight_over(swapped, a=WELL).require_ready()
+
+    assert (caught.value.reference, caught.value.facts["nodes"]) == ("node-not-ready", ["a"])
+    assert OLD in caught.value.message
+
+
+def test_node_that_cannot_tell_what_it_runs_is_not_ready() -> None:
+    class Mute(FakeWorkload):
+        def running(self) -> frozenset[Digest]:
+            raise RefusedError("node-command-failed", "look at processes of /opt/app: status 81", hint="Look.")
+
+    with pytest.raises(RefusedError) as caught:
+        preflight_over(Mute(OLD), a=WELL).require_ready()
+
+    assert "status 81" in caught.value.message
+
+
+def test_node_that_shows_another_host_key_is_not_one_of_many_reasons() -> None:
+    stranger = RefusedError(
+        "node-host-key-differs", "node b: shows another host key", hint="Somebody may stand between."
+    )
+
+    with pytest.raises(RefusedError) as caught:
+        preflight(a=replace(WELL, units_missing=("app.service",)), b=stranger).require_ready()
+
+    assert caught.value is stranger
+
+
+def test_node_that_takes_nothing_is_looked_at_as_well() -> None:
+    gone = RefusedError("node-unreachable", "node master: no route to host", hint="Look.")
+    looked = Preflight({"master": NodeNeeds()}, {"master": Told(gone)}, workloads={}, clock=lambda: NOW)
+
+    with pytest.raises(RefusedError) as caught:
+        looked.require_ready()
+
+    assert caught.value.facts["nodes"] == ["master"]
 
 
 def test_real_node_tells_its_clock_its_space_and_what_is_staged(tmp_path: Path) -> None:

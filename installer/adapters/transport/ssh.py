@@ -68,6 +68,12 @@ class SshTransport(ShellTransport):
         super().__init__(node, SshChannel(node, address))
 
 
+@cache
+def ssh_transport(node: str, address: SshAddress) -> SshTransport:
+    """Return this process's one way to ``node``: what stages, looks and locks there shares a connection."""
+    return SshTransport(node, address)
+
+
 class SshChannel:
     """``Channel`` by ssh. Nothing is connected until the first command."""
 
@@ -214,9 +220,18 @@ class SshChannel:
         )
 
 
-@cache
+_STARTING: Final = threading.Lock()
+"""Nodes are asked from several threads at once, and ``cache`` alone would let two of them start a loop each."""
+
+
 def _loop() -> asyncio.AbstractEventLoop:
     """Return the loop of this process, on a thread that ends with it."""
+    with _STARTING:
+        return _started_loop()
+
+
+@cache
+def _started_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="ssh", daemon=True).start()
     return loop

@@ -73,8 +73,17 @@ QUOTING_STYLE=literal stat -c %N /proc/[0-9]*/exe 2>/dev/null | while IFS= read 
   elif [ -e "$process/exe" ]; then exit 81
   fi
 done
+name=$(basename "$path" | cut -c 1-15)
+for found in $(grep -lxF "$name" /proc/[0-9]*/comm 2>/dev/null); do
+  process=${found%/comm}
+  readlink "$process/exe" >/dev/null 2>&1 || ! grep -q '^State:[[:space:]][^ZX]' "$process/status" 2>/dev/null || {
+    echo "$(id -un) may not see what process ${process#/proc/} runs, which is called $name" >&2
+    exit 81
+  }
+done
 """
-# A process that ended while it was looked at has no exe any more; one whose file cannot be read is not guessed at.
+# A process that ended while it was looked at has no exe any more; one whose file cannot be read is not guessed at. Of
+# other users' processes a user sees the name only: one with ours could be the program, and is not called "not running".
 
 
 class BinaryWorkload:
