@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from teraferry.bundles.system.clock import monotonic_seconds, now_utc, sleep_seconds
 from teraferry.installer import cli_gates as gates
+from teraferry.installer.cli_pulls import make_pulls
 from teraferry.installer.cli_smoke import make_smoke
-from teraferry.installer.cli_wiring import make_transport, no_bytes
+from teraferry.installer.cli_wiring import make_registry, make_transport, no_bytes
 from teraferry.installer.cli_workloads import make_workloads
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def make_blue_green(
     from teraferry.installer.rollout.staging import STAGING_JOBS
 
     replicator, promotion = make_replicator(site)
+    pulls = make_pulls(site, plan, make_registry, pieces, progress)
     return BlueGreenParts(
         switch=make_switch(site),
         replicator=replicator,
@@ -125,7 +127,7 @@ def make_blue_green(
         health=make_health(site),
         compliance=gates.make_compliance(site),
         smoke=make_smoke(plan.smoke, partial(_transport_to, site), progress),
-        workloads=make_workloads(site, plan, make_transport),
+        workloads=make_workloads(site, plan, make_transport, pulls=pulls),
         pieces=pieces,
         staging_jobs=STAGING_JOBS,
         window=make_window(site),

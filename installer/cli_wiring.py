@@ -21,6 +21,7 @@ from teraferry.installer.adapters.journal.file import FileJournal
 from teraferry.installer.adapters.lock import site_lock
 from teraferry.installer.cli_cluster import make_cluster
 from teraferry.installer.cli_gates import require_not_stopped
+from teraferry.installer.cli_pulls import make_pulls
 from teraferry.installer.cli_smoke import make_smoke
 from teraferry.installer.cli_workloads import make_workloads
 
@@ -269,7 +270,9 @@ def make_rolling(
         raise ValueError("a site without [cluster] has no rolling update")
     return RollingParts(
         cluster=make_cluster(site, make_transport),
-        workloads=make_workloads(site, plan, make_transport),
+        workloads=make_workloads(
+            site, plan, make_transport, pulls=make_pulls(site, plan, make_registry, pieces, progress)
+        ),
         volume_addresses=frozenset(node.address for node in site.nodes_of("volume")),
         pieces=pieces,
         patience=Patience(table.soak_seconds, table.stalled_after_seconds, table.rejoin_seconds),

@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from teraferry.bundles.digest import Digest
     from teraferry.installer.adapters.workload.docker_images import DockerImages
+    from teraferry.installer.adapters.workload.pulled_file import FilePull, PullSource
     from teraferry.installer.ports import NodeTransport, Workload
     from teraferry.installer.rollout.plan import Plan, Target
     from teraferry.installer.site.model import Deploy, Node, Site
 
 
 def make_workloads(
-    site: Site, plan: Plan, make_transport: Callable[[Node], NodeTransport]
+    site: Site, plan: Plan, make_transport: Callable[[Node], NodeTransport], *, pulls: PullSource | None = None
 ) -> dict[tuple[str, str], Workload]:
-    """Return (node, path) -> workload for every target of ``plan``."""
+    """Return (node, path) -> workload for every target of ``plan``; without ``pulls`` every file is sent from here."""
     nodes = {node.name: node for node in site.nodes}
     deploys = {(str(deploy.role), deploy.place): deploy for deploy in site.deploys}
     return {
         (target.node, target.path): _make(
-            site, target, deploys[target.role, target.path], make_transport(nodes[target.node])
+            site, target, deploys[target.role, target.path], make_transport(nodes[target.node]), pulls=pulls
         )
         for target in plan.targets
     }
@@ -35,7 +36,9 @@ def docker_of(deploy: Deploy) -> str:
     return deploy.docker or "docker"
 
 
-def _make(site: Site, target: Target, deploy: Deploy, transport: NodeTransport) -> Workload:
+def _make(
+    site: Site, target: Target, deploy: Deploy, transport: NodeTransport, *, pulls: PullSource | None
+) -> Workload:
     if deploy.workload == "container":
         return _container(site, target, deploy, transport)
     if deploy.workload == "swarm":
@@ -47,10 +50,20 @@ def _make(site: Site, target: Target, deploy: Deploy, transport: NodeTransport) 
 
         repository = _repository(site, deploy)
         place = partial(_reference, repository) if deploy.image is not None else None
-        return CommandWorkload(transport, target.path, deploy.command or (), image_place=place)
+        pull = _pull_of(target, transport, pulls)
+        return CommandWorkload(transport, target.path, deploy.command or (), image_place=place, pull=pull)
     from teraferry.installer.adapters.workload.binary import BinaryWorkload
 
-    return BinaryWorkload(transport, target.path, start=deploy.start_argv, stop=deploy.stop_argv)
+    pull = _pull_of(target, transport, pulls)
+    return BinaryWorkload(transport, target.path, start=deploy.start_argv, stop=deploy.stop_argv, pull=pull)
+
+
+def _pull_of(target: Target, transport: NodeTransport, pulls: PullSource | None) -> FilePull | None:
+    from teraferry.installer.adapters.workload.pulled_file import FilePull
+
+    if pulls is None or not target.is_pulled:
+        return None
+    return FilePull(target.node, transport, pulls, target.length_bytes)
 
 
 def _container(site: Site, target: Target, deploy: Deploy, transport: NodeTransport) -> Workload:

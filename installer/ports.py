@@ -95,6 +95,7 @@ class NodeFacts:
     seconds_since_epoch: float  # its clock
     places: tuple[Place, ...]
     units_missing: tuple[str, ...]  # asked for, and not known to its systemd
+    has_curl: bool = True  # can fetch a file by itself
 
 
 class NodeProbe(Protocol):

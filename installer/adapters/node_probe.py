@@ -1,4 +1,4 @@
-"""Asks a node, through its transport, for its clock, its free space and its units."""
+"""Asks a node, through its transport, for its clock, its free space, its units and what it could fetch a file with."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ shift
 for unit; do
   systemctl cat "$unit" >/dev/null 2>&1 || printf 'missing %s\\n' "$unit"
 done
+command -v curl >/dev/null || echo 'no curl'
 echo end
 """
 
@@ -63,4 +64,4 @@ class TransportProbe:
                 facts={"node": self._name},
             ) from error
         missing = tuple(line.removeprefix("missing ") for line in lines if line.startswith("missing "))
-        return NodeFacts(clock, tuple(places), missing)
+        return NodeFacts(clock, tuple(places), missing, has_curl="no curl" not in lines)

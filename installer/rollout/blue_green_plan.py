@@ -212,7 +212,7 @@ def _lacks_a_table(site: Site) -> RefusedError:
 
 def _targets(manifest: Manifest, site: Site, cluster: str) -> list[Target]:
     return [
-        target_of(node, deploy, manifest)
+        target_of(node, deploy, manifest, site.registry)
         for role in BRING_UP_ORDER
         for node in site.nodes_of_cluster(cluster)
         if node.role == role

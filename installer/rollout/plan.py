@@ -16,6 +16,7 @@ from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.manifest import File, Image, Manifest
 from teraferry.installer.rollout.smoke import SmokeTest, plan_smoke
 from teraferry.installer.site.model import Deploy, Node, Site
+from teraferry.installer.site.registry_table import RegistryTable
 
 STAGE = "stage_file"
 CHECK = "check_cluster_health"
@@ -47,6 +48,7 @@ class Target:
     length_bytes: int
     mode: int
     image_ids: frozenset[Digest] = frozenset()  # of an image: every name that its content may have on a node
+    is_pulled: bool = False  # a file that the node fetches from the local registry, if it can
 
     @property
     def stage_id(self) -> str:
@@ -58,6 +60,11 @@ class Target:
         """How it comes to its node, for people."""
         if self.image_ids:
             return f"let {self.node} pull {self.file} by its digest from the local registry, beside the running version"
+        if self.is_pulled:
+            return (
+                f"let {self.node} pull {self.file} ({self.length_bytes} bytes) from the local registry, beside the "
+                "running version; where that fails it is sent from here"
+            )
         return f"bring {self.file} ({self.length_bytes} bytes) to {self.node}, beside the running version"
 
 
@@ -109,7 +116,7 @@ def plan_rolling(manifest: Manifest, site: Site) -> Plan:
             f"site {site.name}: no [cluster] table, expected one in tier 1",
             hint="Describe the storage cluster in site.toml under [cluster], then `teraferry-installer plan KIT`.",
         )
-    targets = [target_of(node, deploy, manifest) for node, deploy in rolling_places(site)]
+    targets = [target_of(node, deploy, manifest, site.registry) for node, deploy in rolling_places(site)]
     if site.deploys and not targets:
         raise RefusedError(
             "plan-nothing-to-do",
@@ -238,8 +245,8 @@ def _node_steps(node: str, role: str, mode: str) -> list[tuple[str, str]]:
     ]
 
 
-def target_of(node: Node, deploy: Deploy, manifest: Manifest) -> Target:
-    """Return what of the release ``deploy`` brings to ``node``.
+def target_of(node: Node, deploy: Deploy, manifest: Manifest, registry: RegistryTable) -> Target:
+    """Return what of the release ``deploy`` brings to ``node``; ``registry`` says which files the node fetches itself.
 
     Raises:
         RefusedError: ``plan-file-missing``, 40.
@@ -250,7 +257,8 @@ def target_of(node: Node, deploy: Deploy, manifest: Manifest) -> Target:
         contents = {digest for each in image.platforms for digest in (each.manifest, each.config)}
         return Target(*place, image.name, image.digest, 0, 0, frozenset({image.digest, *contents}))
     file = _named(deploy, "file", deploy.file or "", manifest.files)
-    return Target(*place, file.name, file.digest, file.length_bytes, int(file.mode, 8))
+    is_pulled = registry.is_pulled(file.length_bytes)
+    return Target(*place, file.name, file.digest, file.length_bytes, int(file.mode, 8), is_pulled=is_pulled)
 
 
 _Held = TypeVar("_Held", File, Image)

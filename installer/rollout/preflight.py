@@ -69,7 +69,9 @@ class Preflight:
             RefusedError: ``node-not-ready``, 40: every node that is not, and why. ``node-host-key-differs``, 40.
         """
         found: dict[str, list[str]] = {}
-        run_together([partial(self._look, node, found) for node in self._needs], jobs=NODES_AT_ONCE)
+        without_curl: list[str] = []
+        looks = [partial(self._look, node, found, without_curl) for node in self._needs]
+        run_together(looks, jobs=NODES_AT_ONCE)
         wrong = {node: found[node] for node in self._needs if found[node]}
         if wrong:
             told = [f"{node}: {', '.join(reasons)}" for node, reasons in wrong.items()]
@@ -79,12 +81,15 @@ class Preflight:
                 hint="Mend that on these nodes, then type the same command again; nothing was changed.",
                 facts={"nodes": list(wrong), "found": told},
             )
-        return f"{len(self._needs)} nodes ready"
+        sent = f"; without curl, so that all is sent to them from here: {', '.join(sorted(without_curl))}"
+        return f"{len(self._needs)} nodes ready" + (sent if without_curl else "")
 
-    def _look(self, node: str, found: dict[str, list[str]]) -> None:
+    def _look(self, node: str, found: dict[str, list[str]], without_curl: list[str]) -> None:
         needs = self._needs[node]
         try:
             facts = self._probes[node].look([(each.path, each.digest) for each in needs.targets], needs.units)
+            if not facts.has_curl and any(target.is_pulled for target in needs.targets):
+                without_curl.append(node)
             wrong = judge_node(facts, needs.targets, now=self._clock())
             for target in needs.targets:
                 workload = self._workloads[node, target.path]

@@ -6,7 +6,7 @@ while nothing has changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -36,7 +36,9 @@ def stage_action(
         return seen_there
 
     def act() -> None:
-        workload.stage(_counted(pieces(target.digest), progress), target.digest, mode=target.mode)
+        sent = _Counted(pieces(target.digest), progress)
+        workload.stage(sent, target.digest, mode=target.mode)
+        sent.count_to(target.length_bytes)  # what a node fetched by itself was not sent, and is there
 
     def confirm() -> Mapping[str, object]:
         if not seen_there and not workload.staged(target.digest):
@@ -111,7 +113,20 @@ def _stage_node(actions: Sequence[Action], failures: list[tuple[Action, TeraFerr
             raise
 
 
-def _counted(pieces: Iterable[Buffer], progress: Progress) -> Iterable[Buffer]:
-    for piece in pieces:
-        yield piece
-        progress.advance(len(piece))
+class _Counted:
+    """Pieces that are counted once they were taken."""
+
+    def __init__(self, pieces: Iterable[Buffer], progress: Progress) -> None:
+        self._pieces = pieces
+        self._progress = progress
+        self._counted_bytes = 0
+
+    def __iter__(self) -> Iterator[Buffer]:
+        for piece in self._pieces:
+            yield piece
+            self._counted_bytes += len(piece)
+            self._progress.advance(len(piece))
+
+    def count_to(self, length_bytes: int) -> None:
+        """Count what is left of ``length_bytes``."""
+        self._progress.advance(max(0, length_bytes - self._counted_bytes))

@@ -11,6 +11,7 @@ from teraferry.installer.site.addresses import is_loopback, parse_address, regis
 from teraferry.installer.site.model import Site
 from teraferry.installer.site.paths import require_absolute, require_words
 from teraferry.installer.site.registry_table import RegistryTable, ServiceTable
+from teraferry.installer.site.sizes import parse_size
 from teraferry.installer.site.text import SiteText, Where
 
 _SERVICE: Final[Where] = ("registry", "service")
@@ -37,6 +38,11 @@ def require_sound_registry(site: Site, text: SiteText) -> None:
         )
     if scheme == "https" and registry.plain_http:
         raise text.bad_value(("registry", "plain_http"), "true beside an https URL, expected one of the two")
+    if registry.nodes_pull_above is not None:
+        text.checked(("registry", "nodes_pull_above"), partial(parse_size, registry.nodes_pull_above))
+        if scheme != "https":
+            found = f"nodes that fetch files over {scheme}, expected an https URL beside it"
+            raise text.bad_value(("registry", "nodes_pull_above"), found)
     if registry.ca is not None:
         require_absolute(registry.ca, text, ("registry", "ca"))
     if registry.credentials is not None:

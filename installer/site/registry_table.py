@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from teraferry.bundles.model import Model
 from teraferry.installer.site.fields import Argv, Text, Unit
+from teraferry.installer.site.sizes import parse_size
 
 DEFAULT_UNIT = "teraferry-registry"
 
@@ -54,6 +55,11 @@ class RegistryTable(Model, frozen=True):
     credentials: Credentials | None = None
     plain_http: bool = False
     service: ServiceTable | None = None
+    nodes_pull_above: Text | None = None  # "64MiB": a file this large is fetched by each node from here
+
+    def is_pulled(self, length_bytes: int) -> bool:
+        """Tell whether nodes fetch a file of that length from the registry by themselves."""
+        return self.nodes_pull_above is not None and length_bytes >= parse_size(self.nodes_pull_above)
 
     @property
     def site_ca(self) -> str | None:

@@ -24,6 +24,10 @@ NODES = [("filer-1", "filer"), ("vol-2", "volume"), ("master-1", "master"), ("vo
 
 
 def site(*deploys: str, mode: str = "safe", nodes: list[tuple[str, str]] = NODES) -> Site:
+    return parse_site(site_text(*deploys, mode=mode, nodes=nodes).encode(), name="site.toml")
+
+
+def site_text(*deploys: str, mode: str = "safe", nodes: list[tuple[str, str]] = NODES) -> str:
     text = HEAD + CLUSTER.format(mode=mode)
     for number, (name, role) in enumerate(nodes, start=10):
         address = "10.0.0.10:9333" if role == "master" else f"10.0.1.{number}:8080"
@@ -33,7 +37,7 @@ def site(*deploys: str, mode: str = "safe", nodes: list[tuple[str, str]] = NODES
         role, _, file = deploy.partition(" ")
         text += f'[[deploy]]\nfile = "{file}"\nrole = "{role}"\nworkload = "binary"\n'
         text += f'path = "/opt/{file}"\nunit = "{role}"\n'
-    return parse_site(text.encode(), name="site.toml")
+    return text
 
 
 def manifest(*names: str) -> Manifest:
@@ -47,6 +51,17 @@ def plan(*deploys: str, mode: str = "safe", files: tuple[str, ...] = ("bin/weed"
 
 def steps_of(made: Plan, node: str) -> list[str]:
     return [step.action for step in made.steps if step.node == node]
+
+
+def test_plan_says_which_files_nodes_fetch_by_themselves() -> None:
+    pulling = HEAD.replace("url = ", 'nodes_pull_above = "1KB"\nurl = ')
+    text = site_text("volume bin/weed").replace(HEAD, pulling)
+
+    made = plan_rolling(manifest("bin/weed"), parse_site(text.encode(), name="site.toml"))
+
+    assert [target.is_pulled for target in made.targets] == [True, True]
+    assert "from the local registry" in made.steps[0].text
+    assert not any(target.is_pulled for target in plan("volume bin/weed").targets)
 
 
 def test_volume_servers_roll_first_and_filers_last() -> None:

@@ -130,6 +130,18 @@ def test_node_that_shows_another_host_key_is_not_one_of_many_reasons() -> None:
     assert caught.value is stranger
 
 
+def test_node_without_curl_is_named_where_it_was_to_fetch_a_file() -> None:
+    without = replace(WELL, has_curl=False)
+    pulled = {name: NodeNeeds((replace(TARGET, is_pulled=name != "c"),)) for name in ("a", "b", "c")}
+    probes = {"a": Told(without), "b": Told(WELL), "c": Told(without)}
+    workloads = {(name, TARGET.path): FakeWorkload(OLD) for name in pulled}
+
+    said = Preflight(pulled, probes, workloads=workloads, clock=lambda: NOW).require_ready()
+
+    assert said.startswith("3 nodes ready")
+    assert said.endswith("from here: a")
+
+
 def test_node_that_takes_nothing_is_looked_at_as_well() -> None:
     gone = RefusedError("node-unreachable", "node master: no route to host", hint="Look.")
     looked = Preflight({"master": NodeNeeds()}, {"master": Told(gone)}, workloads={}, clock=lambda: NOW)

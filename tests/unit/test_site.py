@@ -155,6 +155,16 @@ def test_plain_http_elsewhere_is_accepted_when_spelled_out() -> None:
     assert parse(text).registry.plain_http
 
 
+@pytest.mark.parametrize(
+    ("text", "size_bytes"), [("64MiB", 2**26), ("700MB", 7 * 10**8), ("1KiB", 1024), ("2GB", 2 * 10**9)]
+)
+def test_nodes_fetch_files_from_the_registry_that_are_as_large_as_said(text: str, size_bytes: int) -> None:
+    registry = parse(changed('ca = "/etc', f'nodes_pull_above = "{text}"\nca = "/etc')).registry
+
+    assert [registry.is_pulled(size_bytes), registry.is_pulled(size_bytes - 1)] == [True, False]
+    assert not parse(SITE).registry.is_pulled(2**40)
+
+
 # ---- unknown and missing
 
 
@@ -255,6 +265,10 @@ def test_any_bytes_are_a_site_or_a_usage_error(content: bytes) -> None:
         ("https://registry.site.local:5000", "https://registry.site.local/v2"),
         ("https://registry.site.local:5000", "https://registry.site.local:0"),
         ('ca = "/etc', 'plain_http = true\nca = "/etc'),
+        ('ca = "/etc', 'nodes_pull_above = "64"\nca = "/etc'),
+        ('ca = "/etc', 'nodes_pull_above = "0MiB"\nca = "/etc'),
+        ('ca = "/etc', 'nodes_pull_above = "-1MiB"\nca = "/etc'),
+        ('url = "https://registry.site.local:5000"', 'url = "http://127.0.0.1:5000"\nnodes_pull_above = "64MiB"'),
         ('ca = "/etc', 'ca = "etc'),
         ('"/etc/teraferry/registry.password"', '"../registry.password"'),
         ('masters = ["10.0.0.10:9333"]', "masters = []"),

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from teraferry.bundles.digest import Buffer, Digest, hex_of
+from teraferry.installer.adapters.workload.pulled_file import FilePull
 from teraferry.installer.adapters.workload.service import (
     Service,
     not_staged,
@@ -94,12 +95,21 @@ class BinaryWorkload:
         path: What the service starts; absolute.
         start: Starts the service; run on the node. It must not leave it as a child of its caller.
         stop: Stops it gracefully; run on the node.
+        pull: Lets the node fetch the new version by itself; None for one that is sent from here.
     """
 
-    def __init__(self, transport: NodeTransport, path: str, *, start: Sequence[str], stop: Sequence[str]) -> None:
+    def __init__(
+        self,
+        transport: NodeTransport,
+        path: str,
+        *,
+        start: Sequence[str],
+        stop: Sequence[str],
+        pull: FilePull | None = None,
+    ) -> None:
         self._transport = transport
         self._path = path
-        self._files = StagedFiles(transport, path)
+        self._files = StagedFiles(transport, path, pull=pull)
         self._service = Service(transport, path, start=start, stop=stop)
 
     def staged(self, digest: Digest) -> bool:
@@ -107,7 +117,7 @@ class BinaryWorkload:
         return self._files.staged(digest)
 
     def stage(self, pieces: Iterable[Buffer], digest: Digest, *, mode: int) -> None:
-        """Upload beside the running version; see ``installer.ports.Workload``."""
+        """Bring it there, beside the running version; see ``installer.ports.Workload``."""
         self._files.stage(pieces, digest, mode=mode)
 
     def selected(self) -> Digest | None:

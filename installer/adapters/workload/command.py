@@ -21,6 +21,7 @@ from typing import Any, Final
 from teraferry.bundles.digest import Buffer, Digest, parse_digest
 from teraferry.bundles.errors import BundleError, RefusedError
 from teraferry.bundles.system.process import Completed
+from teraferry.installer.adapters.workload.pulled_file import FilePull
 from teraferry.installer.adapters.workload.service import Service, command_failed, not_staged, require_done
 from teraferry.installer.adapters.workload.staged_file import StagedFiles
 from teraferry.installer.ports import NodeTransport
@@ -39,6 +40,7 @@ class CommandWorkload:
         path: What it is called; for a file, versions lie in ``PATH.d``.
         argv: The program and its first arguments.
         image_place: Digest -> what the image is called in the registry; None for a file.
+        pull: Lets the node fetch the new file by itself; None for one that is sent from here.
     """
 
     def __init__(
@@ -48,12 +50,13 @@ class CommandWorkload:
         argv: Sequence[str],
         *,
         image_place: Callable[[Digest], str] | None = None,
+        pull: FilePull | None = None,
     ) -> None:
         self._transport = transport
         self._path = path
         self._argv = tuple(argv)
         self._image_place = image_place
-        self._files = StagedFiles(transport, path)
+        self._files = StagedFiles(transport, path, pull=pull)
         self._service = Service(transport, path, start=[*self._argv, "start"], stop=[*self._argv, "stop"])
 
     def staged(self, digest: Digest) -> bool:

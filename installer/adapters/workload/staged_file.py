@@ -9,6 +9,7 @@ from teraferry.bundles.digest import Buffer, Digest, hex_of, parse_digest
 from teraferry.bundles.errors import BundleError
 from teraferry.bundles.system.process import Completed
 from teraferry.installer.adapters.node_shell import DIGEST_OF
+from teraferry.installer.adapters.workload.pulled_file import FilePull
 from teraferry.installer.adapters.workload.service import command_failed, require_done
 from teraferry.installer.ports import NodeTransport
 
@@ -29,11 +30,13 @@ class StagedFiles:
     Args:
         transport: Reaches the node.
         path: Absolute; versions lie in ``PATH.d``.
+        pull: Lets the node fetch a version by itself; None for one that is sent from here.
     """
 
-    def __init__(self, transport: NodeTransport, path: str) -> None:
+    def __init__(self, transport: NodeTransport, path: str, *, pull: FilePull | None = None) -> None:
         self._transport = transport
         self._path = path
+        self._pull = pull
 
     def place(self, digest: Digest) -> str:
         """Return where the bytes of ``digest`` lie, or will."""
@@ -47,9 +50,10 @@ class StagedFiles:
         return self.digest(done) == digest
 
     def stage(self, pieces: Iterable[Buffer], digest: Digest, *, mode: int) -> None:
-        """Upload beside the running version; see ``installer.ports.Workload``."""
-        if not self.staged(digest):
-            self._transport.upload(pieces, self.place(digest), mode=mode, digest=digest)
+        """Bring it there, beside the running version; see ``installer.ports.Workload``."""
+        if self.staged(digest) or (self._pull is not None and self._pull.bring(self.place(digest), digest, mode=mode)):
+            return
+        self._transport.upload(pieces, self.place(digest), mode=mode, digest=digest)
 
     def script(self, script: str, *arguments: str) -> Completed:
         """Run ``script`` on the node; it may use ``digest_of``."""
