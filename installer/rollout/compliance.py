@@ -18,6 +18,8 @@ from teraferry.installer.rollout.conditions import CannotAnswerError, Condition,
 ASK_AGAIN_SECONDS: Final = 15.0
 """Between two questions while an install waits for the lock to go: a hold lasts hours."""
 
+STOP_LOOK_SECONDS: Final = 1.0
+
 SINCE: Final = "since"
 """A field of an answer that says when what runs began; told as it is, never relied on."""
 
@@ -66,8 +68,15 @@ def wait_until_open(gate: ComplianceGate, patience: Patience) -> None:
             patience.progress.waiting("the compliance lock to go", f"{refused.message}; given up in {_minutes(left)}")
         else:
             return
+        _pause(patience, until=min(give_up, patience.now() + timedelta(seconds=ASK_AGAIN_SECONDS)))
+
+
+def _pause(patience: Patience, *, until: datetime) -> None:
+    """Sleep in short pieces: whoever asks for a stop is not to wait until the next question."""
+    patience.require_not_stopped()
+    while (left := (until - patience.now()).total_seconds()) > 0:
+        patience.sleep_seconds(min(STOP_LOOK_SECONDS, left))
         patience.require_not_stopped()
-        patience.sleep_seconds(min(ASK_AGAIN_SECONDS, max(0.0, (give_up - patience.now()).total_seconds())))
 
 
 def _require_open(probe: ComplianceProbe, condition: Condition) -> None:

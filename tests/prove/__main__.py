@@ -24,6 +24,7 @@ from tests.prove import (
     registry_kills,
     replication,
     sizes,
+    units,
 )
 from tests.prove.record import Outcome, Record
 
@@ -46,6 +47,7 @@ PROOFS: dict[str, tuple[Proof, Mapping[str, int | str]]] = {
     "replication": (replication.prove, replication.SETTINGS),
     "promotion": (promotion.prove, promotion.SETTINGS),
     "registry-kills": (registry_kills.prove, registry_kills.SETTINGS),
+    "units": (units.prove, units.SETTINGS),
 }
 
 

@@ -41,9 +41,11 @@ class Probe:
         return self.asked[-1]
 
 
-def wait(probe: Probe, clock: Clock, wait: timedelta, *, stopped: bool = False) -> None:
+def wait(probe: Probe, clock: Clock, wait: timedelta, *, stopped_after: timedelta | None = None) -> None:
+    began = clock.now
+
     def require_not_stopped() -> None:
-        if stopped:
+        if stopped_after is not None and clock.now - began >= stopped_after:
             raise StoppedByOperatorError(changed=False)
 
     patience = Patience(wait, lambda: clock.now, clock.sleep, Silent(), require_not_stopped)
@@ -79,9 +81,15 @@ def test_without_a_wait_one_look_decides() -> None:
     assert len(probe.asked) == 1
 
 
-def test_stop_ends_the_wait() -> None:
+@pytest.mark.parametrize("seconds", [0, 4, 100])
+def test_stop_ends_the_wait_within_a_second(seconds: int) -> None:
+    clock = Clock()
+    asked = clock.now + timedelta(seconds=seconds)
+
     with pytest.raises(StoppedByOperatorError):
-        wait(Probe([HELD]), Clock(), timedelta(hours=1), stopped=True)
+        wait(Probe([HELD]), clock, timedelta(hours=1), stopped_after=timedelta(seconds=seconds))
+
+    assert clock.now - asked <= timedelta(seconds=1)
 
 
 def test_every_probe_must_pass() -> None:
