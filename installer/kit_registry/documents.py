@@ -2,7 +2,7 @@
 
 No secret is in either: the configuration names the files that hold them.
 
-Source: distribution's "Configuring a registry", which 2.7 to 3.x read alike; systemd.exec(5), systemd.unit(5).
+Source: distribution's "Configuring a registry", as 2.8.2 was seen to read it; systemd.exec(5), systemd.unit(5).
 """
 
 from __future__ import annotations

@@ -37,8 +37,9 @@ PASSWORD_BYTES: Final = 24
 """192 random bits: nobody guesses them, and 32 letters and digits can be typed once."""
 
 BCRYPT_ROUNDS: Final = 4
-"""The registry computes it for every request. More rounds slow down a guesser of short passwords who stole this
-file; whoever can read it can read the password beside it."""
+"""The registry computes it for every request: with 10 in place of 4 docker-registry 2.8.2 took 30 times as long for
+each. More slow down a guesser of short passwords who stole this file; whoever can read it can read the
+password beside it."""
 
 BCRYPT_MAX_BYTES: Final = 72
 """What lies behind is not compared: bcrypt's own limit."""
