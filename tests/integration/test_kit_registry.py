@@ -17,10 +17,16 @@ import pytest
 
 from teraferry.bundles.digest import digest_of
 from teraferry.bundles.errors import OperatorNeededError, RefusedError, RolledBackError, TeraFerryError, UsageError
+from teraferry.bundles.system.clock import now_utc
 from teraferry.installer.adapters.registry.kit_door import KitDoor
 from teraferry.installer.adapters.registry.settings import RegistrySettings
+from teraferry.installer.cli_kit_registry import look_at_kit_registry
+from teraferry.installer.cli_wiring import Place
+from teraferry.installer.doctor import Advice
+from teraferry.installer.expiry import Horizon
 from teraferry.installer.kit_registry.certificates import SERVER_DAYS, Period, make_server_certificate
 from teraferry.installer.kit_registry.generation import BEGUN, RETURNED
+from teraferry.installer.site.load import load_site
 from teraferry.installer.verify import VerifiedBundle
 from tests.lab.kit_registry import ADDRESS, IMAGE, PROGRAM, PROGRAMS, USER, KitRegistryLab, Kits, KitSite, kits_in
 from tests.lab.registry import LabRegistry, tiny_disk
@@ -187,6 +193,29 @@ def test_what_a_killed_installer_left_half_written_is_removed(site: KitSite, kit
     site.bring_up(kits.bundle("old"))
 
     assert not [path for path in torn if path.exists()]
+
+
+def test_doctor_sees_it_missing_well_ending_and_gone(lab: KitRegistryLab, site: KitSite, kits: Kits) -> None:
+    def look(days_later: int = 0) -> str | Advice:
+        described, ahead = load_site(site.site, kit=None), Horizon(now_utc() + timedelta(days=days_later), 183)
+        assert described.registry.service is not None
+        service, place = described.registry.service, Place(site.site, site.state)
+        return lab.node.call(lambda: look_at_kit_registry(described, service, place, ahead))
+
+    site.state.mkdir(mode=0o700)
+    missing = look()
+    site.bring_up(kits.bundle("old"))
+
+    assert isinstance(missing, Advice)
+    assert "not there yet" in missing.found
+    assert isinstance(look(), str)
+    ending = look(days_later=SERVER_DAYS - 100)
+    assert isinstance(ending, Advice)
+    assert "its certificate expires on" in ending.found
+    site.end()
+    with pytest.raises(RefusedError) as caught:
+        look()
+    assert caught.value.reference in ("registry-not-up", "registry-unreachable")
 
 
 # What fails
