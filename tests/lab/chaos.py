@@ -268,8 +268,8 @@ class Striker:
             self._mend()
 
     def _strike(self) -> None:
+        self.struck_at = datetime.now(UTC)  # before: nobody meets it earlier
         self.damage.strike()
-        self.struck_at = datetime.now(UTC)
         if self._mended_after_seconds is not None:
             self._later(self._mended_after_seconds, self._mend)
 
