@@ -128,12 +128,17 @@ class SeaweedfsCluster:
             connection.close()
 
     def _drain(self, node: str, lock: AdminLock) -> None:
-        self._require_whole()
+        self._require_whole(self._masters.placement())
         self._move_volumes(node, lock)
         self._drained = [*(name for name in self._drained if name != node), node]
         self._move_shards(node, lock)
         self._move_volumes(node, lock)
-        self._left = self._masters.placement().observation.stripe_groups
+        # A master that was started anew on the way showed nothing to move; by now it may.
+        placement = self._masters.placement()
+        self._require_whole(placement)
+        if node in placement.holding:
+            raise moving.cannot_tell(f"node {node}: it holds something again", "it to be empty")
+        self._left = placement.observation.stripe_groups
 
     def _bring_home(self, home: str, lock: AdminLock) -> None:
         """Keep one of each shard, and delete what a process before this one left off line; see ``plan_sweep``."""
@@ -236,12 +241,12 @@ class SeaweedfsCluster:
         """
         script = 'said=$("$1" shell "-master=$2" 2>&1); printf "%s\\n" "$said"'
         self._shell.run(
-            ["sh", "-c", script, "sh", self._weed, self._masters.addresses[0]],
+            ["sh", "-c", script, "sh", self._weed, ",".join(self._masters.addresses)],
             stdin=b"lock\nvolume.fix.replication -apply\nunlock\n",
             timeout_seconds=REPAIR_SECONDS,
         )
 
-    def _require_whole(self) -> None:
+    def _require_whole(self, now: Placement) -> None:
         """Refuse to empty a node while shards are on line nowhere: they broke, or a new master does not know yet.
 
         To a master that was just started a node is empty until it has told what it holds.
@@ -249,7 +254,7 @@ class SeaweedfsCluster:
         Raises:
             RefusedError: ``cannot-tell``, 40.
         """
-        if not self._is_whole(self._masters.placement()):
+        if not self._is_whole(now):
             raise moving.cannot_tell(
                 "some shards are on line nowhere, as far as the master knows", "each of them to be"
             )

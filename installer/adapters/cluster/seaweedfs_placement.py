@@ -58,6 +58,14 @@ class Placement:
         """Return server -> shards for one erasure-coded volume."""
         return next((group.holders for group in self.observation.stripe_groups if group.id == volume), {})
 
+    @property
+    def holding(self) -> frozenset[str]:
+        """The servers that hold a shard or a normal volume."""
+        return frozenset().union(
+            *(group.holders for group in self.observation.stripe_groups),
+            *(volume.holders for volume in self.observation.volumes),
+        )
+
     def has_volume(self, server: str, volume: int) -> bool:
         """Tell whether ``server`` has a copy of a normal volume."""
         return any(each.id == volume and server in each.holders for each in self.observation.volumes)
