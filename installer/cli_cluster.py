@@ -10,7 +10,7 @@ from teraferry.bundles.errors import RefusedError
 
 if TYPE_CHECKING:
     from teraferry.installer.adapters.cluster.asked import AskedNode, Question
-    from teraferry.installer.ports import Cluster, NodeTransport
+    from teraferry.installer.ports import Cluster, NodeTransport, Quorum
     from teraferry.installer.rollout.conditions import Probe
     from teraferry.installer.site.asking import ClusterAct, ClusterQuestion
     from teraferry.installer.site.cluster_table import ClusterTable
@@ -38,6 +38,18 @@ def make_cluster(site: Site, make_transport: Callable[[Node], NodeTransport]) ->
     from teraferry.installer.adapters.cluster.seaweedfs import SeaweedfsCluster
 
     return SeaweedfsCluster(table.masters, make_transport(site.master_nodes[0]), table.weed)
+
+
+def make_quorum(site: Site) -> Quorum:
+    """Return the site's masters; nothing is asked yet."""
+    from teraferry.installer.rollout.places import masters_roll
+    from teraferry.installer.rollout.rolling_parts import NoQuorum
+
+    if site.cluster is None or not masters_roll(site):
+        return NoQuorum()
+    from teraferry.installer.adapters.cluster.seaweedfs_quorum import SeaweedfsQuorum
+
+    return SeaweedfsQuorum(site.cluster.masters)
 
 
 def _make_swarm(site: Site, table: ClusterTable, make_transport: Callable[[Node], NodeTransport]) -> Cluster:

@@ -101,7 +101,8 @@ def roll_back(
         )
     from teraferry.installer.cli_key_wiring import make_key_gate
     from teraferry.installer.rolling_rollback import RollingRollbackParts, roll_back_rolling
-    from teraferry.installer.rollout.plan import plan_way_back, rolling_places
+    from teraferry.installer.rollout.places import rolling_places
+    from teraferry.installer.rollout.plan import plan_way_back
     from teraferry.installer.rollout.rolling_tier import RollingRollout
 
     journal = place.journal()

@@ -19,7 +19,7 @@ from teraferry.bundles.errors import TeraFerryError
 from teraferry.bundles.system.clock import monotonic_seconds, now_utc, sleep_seconds
 from teraferry.installer.adapters.journal.file import FileJournal
 from teraferry.installer.adapters.lock import site_lock
-from teraferry.installer.cli_cluster import make_cluster
+from teraferry.installer.cli_cluster import make_cluster, make_quorum
 from teraferry.installer.cli_gates import require_not_stopped
 from teraferry.installer.cli_pulls import make_pulls
 from teraferry.installer.cli_smoke import make_smoke
@@ -284,5 +284,7 @@ def make_rolling(
         progress=progress,
         keys=keys,
         smoke=make_smoke(plan.smoke, lambda name: make_transport(nodes[name]), progress),
+        quorum=make_quorum(site),
+        master_addresses=frozenset(node.address for node in site.nodes_of("master")),
         require_not_stopped=require_not_stopped(stop_requested, changed=True),
     )

@@ -144,6 +144,24 @@ class Cluster(Protocol):
         """Tell whether the filer at ``address`` answers requests."""
 
 
+@dataclass(frozen=True, slots=True)
+class MasterView:
+    """What one master says of all of them."""
+
+    leader: str  # its address; empty when it knows of none
+    members: frozenset[str]  # addresses
+
+
+class Quorum(Protocol):
+    """The masters of a storage cluster, which elect one of them. Arguments are their addresses."""
+
+    def observe(self) -> Mapping[str, MasterView]:
+        """Return master -> what it says now; one that does not answer is left out."""
+
+    def step_down(self, master: str) -> None:
+        """Let another one lead, where a storage can be asked for that; ``observe`` says what it did. Idempotent."""
+
+
 class Workload(Protocol):
     """What one node runs for one deploy entry."""
 

@@ -8,7 +8,7 @@ is not done twice, and every step has one "done".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -102,7 +102,7 @@ class RunRecord:
 
 
 def execute(
-    actions: Sequence[Action],
+    actions: Iterable[Action],
     record: RunRecord,
     progress: Progress,
     *,

@@ -11,9 +11,10 @@ Source: ``docs/rollout.md``, section "Health".
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from teraferry.installer.ports import ClusterObservation, ReplicatedVolume, StripeGroup
+from teraferry.installer.ports import ClusterObservation, MasterView, ReplicatedVolume, StripeGroup
 
 SHOWN_REASONS = 5
 
@@ -118,6 +119,27 @@ def is_drained(observation: ClusterObservation, node: str, *, baseline: Baseline
         and not any(node in volume.holders for volume in observation.volumes)
         and baseline.stripe_groups <= known
     )
+
+
+def judge_masters(views: Mapping[str, MasterView], expected: frozenset[str]) -> tuple[str, ...]:
+    """Return why a master may not be taken away, and may not count as back; nothing when all agree about one leader.
+
+    Args:
+        views: Master -> what it said just now.
+        expected: Addresses of all masters of the site.
+    """
+    reasons = [f"master {master} does not answer" for master in sorted(expected - views.keys())]
+    for master, view in sorted(views.items()):
+        if not view.leader:
+            reasons.append(f"master {master} knows no leader")
+        if view.members != expected:
+            reasons.append(f"master {master} counts {sorted(view.members)} as masters, site.toml {sorted(expected)}")
+    leaders = {view.leader for view in views.values()} - {""}
+    if len(leaders) > 1:
+        reasons.append(f"masters follow different leaders: {sorted(leaders)}")
+    if not expected:
+        reasons.append("site.toml names no master")
+    return tuple(reasons)
 
 
 def _shards(group: StripeGroup) -> frozenset[int]:

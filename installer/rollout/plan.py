@@ -1,8 +1,9 @@
 """What an install will do, step by step, before anything is done. Pure.
 
 The order is: bring the new files to every node, then one node at a time, volume servers first,
-filers last; masters stay, and the plan says so. Each step's id is stable, so that a resumed run
-finds in the journal what an interrupted one did.
+then apps, filers, and masters last where there are enough of them; else they stay, and the plan
+says so. Each step's id is stable, so that a resumed run finds in the journal what an interrupted
+one did.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TypeVar
 from teraferry.bundles.digest import Digest
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.manifest import File, Image, Manifest
+from teraferry.installer.rollout.places import ROLL_ORDER, rolling_places, staying
 from teraferry.installer.rollout.smoke import SmokeTest, plan_smoke
 from teraferry.installer.site.model import Deploy, Node, Site
 from teraferry.installer.site.registry_table import RegistryTable
@@ -30,9 +32,6 @@ BRING_UP = "bring_up"
 
 TOUCHES = (DRAIN, PATCH, BRING_UP)
 """From the first of them on a node is not as it was."""
-
-ROLL_ORDER = ("volume", "app", "filer")
-"""Roles that roll, in this order: whoever holds data first, whoever only answers last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +120,12 @@ def plan_rolling(manifest: Manifest, site: Site) -> Plan:
         raise RefusedError(
             "plan-nothing-to-do",
             f"site {site.name}: [[deploy]] names {', '.join(sorted({str(deploy.role) for deploy in site.deploys}))}, "
-            f"expected at least one role that rolls: {', '.join(ROLL_ORDER)}",
+            f"expected at least one role that rolls: {', '.join(ROLL_ORDER)} (from three masters on)",
             hint="Give a [[deploy]] in site.toml one of these roles, then `teraferry-installer plan KIT`.",
         )
     keys = tuple(key.name for key in site.keys)
     smoke = plan_smoke(manifest, site, dict.fromkeys(target.node for target in targets))
-    return plan_targets(targets, mode=site.cluster.mode, stays=_staying(site), keys=keys, smoke=smoke)
+    return plan_targets(targets, mode=site.cluster.mode, stays=staying(site), keys=keys, smoke=smoke)
 
 
 def plan_way_back(site: Site, old: Mapping[tuple[str, str], Digest]) -> Plan:
@@ -213,23 +212,20 @@ def reverse_targets(targets: Sequence[Target], old: Mapping[tuple[str, str], Dig
     )
 
 
-def rolling_places(site: Site) -> list[tuple[Node, Deploy]]:
-    """Return where a release goes, in the order in which it rolls."""
-    return [
-        (node, deploy)
-        for role in ROLL_ORDER
-        for node in site.nodes
-        if node.role == role
-        for deploy in site.deploys
-        if deploy.role == role
-    ]
-
-
 def _node_steps(node: str, role: str, mode: str) -> list[tuple[str, str]]:
     check = (CHECK, f"before {node}: health exactly 100 % over all nodes, three polls in a row")
     patch = (PATCH, f"stop {node} and link the new version in")
     rejoin = (REJOIN, f"start {node}; it must run the signed digest and be back in the cluster")
     prove = (PROVE, f"after {node}: every key that must survive is still there")
+    if role == "master":
+        agreed = "health exactly 100 %, every master up, and all agree about one leader"
+        return [
+            (CHECK, f"before {node}: {agreed}, three polls in a row; the master that leads is the last"),
+            patch,
+            (REJOIN, f"start {node}; it must run the signed digest and agree with the other masters"),
+            prove,
+            (REBALANCE, f"after {node}: {agreed} again"),
+        ]
     if role != "volume":
         return [check, patch, rejoin, prove, (REBALANCE, f"after {node}: health exactly 100 % again")]
     drain = (
@@ -275,19 +271,3 @@ def _named(deploy: Deploy, what: str, name: str, held: Sequence[_Held]) -> _Held
         hint=f"Correct `{what}` of that [[deploy]] in site.toml, or ask for a release that holds it.",
         facts={"file": name, "files": names},
     )
-
-
-def _staying(site: Site) -> tuple[str, ...]:
-    sentences = [
-        f"{node.name} (master) stays on its version: its restart would stop lookups, and a restarted master has no "
-        "gate of its own yet"
-        for node in site.nodes
-        if node.role == "master"
-    ]
-    rolling = {deploy.role for deploy in site.deploys}
-    sentences += [
-        f"{node.name} ({node.role}) stays: no [[deploy]] names its role"
-        for node in site.nodes
-        if node.role != "master" and node.role not in rolling
-    ]
-    return tuple(sentences)

@@ -102,7 +102,7 @@ class _Rolling:
             jobs=parts.staging_jobs,
             before_step=self._halt_if_asked,
         )
-        execute(actions, self._record, parts.progress, before_step=self._halt_if_asked)
+        execute(self._steps.in_order(self._plan), self._record, parts.progress, before_step=self._halt_if_asked)
 
     def _halt_if_asked(self, step: Step) -> None:
         if not may_halt_before(step, mode=self._parts.mode):
@@ -198,7 +198,7 @@ class _Rolling:
             if not self._record.is_rolling_back():
                 self._record.note(ROLLBACK, reason=reason)
             self._steps.reopen(back, prefix="rollback ")
-            execute(self._steps.actions(back, prefix="rollback "), self._record, self._parts.progress)
+            execute(self._steps.in_order(back, prefix="rollback "), self._record, self._parts.progress)
             self._parts.keys.require_kept(self._record, "after the rollback")
         except KeyContinuityError:
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from teraferry.installer.ports import Workload
+from teraferry.installer.rollout.gates import judge_masters
 from teraferry.installer.rollout.plan import Target
 from teraferry.installer.rollout.rolling_parts import RollingParts
 
@@ -58,4 +59,6 @@ class NodeView:
     def _answers(self, targets: Sequence[Target]) -> bool:
         if targets[0].role == "volume":
             return self.is_in(targets)
+        if targets[0].role == "master":
+            return not judge_masters(self._parts.quorum.observe(), self._parts.master_addresses)
         return targets[0].role != "filer" or self._parts.cluster.serves(targets[0].address)

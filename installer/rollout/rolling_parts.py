@@ -7,14 +7,14 @@ a big node may take hours as long as shards keep moving.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from teraferry.bundles.digest import Buffer, Digest
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.progress import Progress
-from teraferry.installer.ports import Cluster, Workload
-from teraferry.installer.rollout.gates import Baseline, Health, judge_health
+from teraferry.installer.ports import Cluster, MasterView, Quorum, Workload
+from teraferry.installer.rollout.gates import Baseline, Health, judge_health, judge_masters
 from teraferry.installer.rollout.key_gate import KeyGate
 from teraferry.installer.rollout.smoke import SmokeGate
 
@@ -31,6 +31,17 @@ class Patience:
     polls: int = 3
     poll_seconds: float = 0.5
     settle_seconds: float = 15.0  # a healthy cluster shows three good polls in a row within this
+
+
+class NoQuorum:
+    """``Quorum`` of a site whose masters stay: none of them would ever pass for well."""
+
+    def observe(self) -> Mapping[str, MasterView]:
+        """Return nothing."""
+        return {}
+
+    def step_down(self, master: str) -> None:
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,8 @@ class RollingParts:
     progress: Progress
     keys: KeyGate
     smoke: SmokeGate
+    quorum: Quorum = field(default_factory=NoQuorum)
+    master_addresses: frozenset[str] = frozenset()
     require_not_stopped: Callable[[], None] = lambda: None  # raises StoppedByOperatorError
 
 
@@ -110,6 +123,30 @@ def require_full_health(parts: RollingParts, *, baseline: Baseline | None, why: 
             facts={"percent": round(health.percent, 1), "reasons": list(health.reasons)},
         )
     return health
+
+
+def require_quorum(parts: RollingParts, *, why: str) -> None:
+    """Check that every master is up and that all agree about one leader, in as many looks in a row as health.
+
+    Raises:
+        RefusedError: ``masters-disagree``, 40.
+    """
+    countdown = Countdown(parts, parts.patience.settle_seconds)
+    in_a_row = 0
+    while in_a_row < parts.patience.polls:
+        reasons = countdown.look(lambda: judge_masters(parts.quorum.observe(), parts.master_addresses))
+        in_a_row = 0 if reasons else in_a_row + 1
+        if reasons and countdown.is_over:
+            raise RefusedError(
+                "masters-disagree",
+                f"{why}: {'; '.join(reasons)}, expected every master up and one leader of all",
+                hint="Bring the master back (`cluster.raft.ps` in `weed shell` shows each), then type the same command "
+                "again.",
+                facts={"reasons": list(reasons)},
+            )
+        if reasons:
+            parts.progress.waiting(why, "; ".join(reasons))
+        parts.sleep_seconds(parts.patience.poll_seconds)
 
 
 def judge_now(parts: RollingParts, baseline: Baseline | None) -> Health:

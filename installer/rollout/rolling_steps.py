@@ -8,7 +8,7 @@ done again, and one whose purpose has passed is not looked at again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from teraferry.bundles.errors import RefusedError
@@ -22,6 +22,7 @@ from teraferry.installer.rollout.rolling_parts import (
     RollingParts,
     judge_now,
     require_full_health,
+    require_quorum,
     wait_while_moving,
 )
 from teraferry.installer.rollout.staging import stage_action
@@ -44,6 +45,25 @@ class RollingSteps:
             self._stage(step, targets[step.id]) if step.action == planning.STAGE else self._of_node(step, plan, prefix)
             for step in plan.steps
         ]
+
+    def in_order(self, plan: Plan, *, prefix: str = "") -> Iterator[Action]:
+        """Yield the actions in their order; of the masters, the one that leads when it is their turn comes last.
+
+        Each election is one that clients wait for. One in hand comes first: without it no other may be touched.
+        """
+        actions = self.actions(plan, prefix=prefix)
+        masters = {target.node: target.address for target in plan.targets if target.role == "master"}
+        yield from (each for each in actions if each.step.action == planning.STAGE or each.step.node not in masters)
+        while masters:
+            leaders = {view.leader for view in self._parts.quorum.observe().values()}
+            turns = {node: (not self._is_in_hand(node, prefix), masters[node] in leaders) for node in masters}
+            node = min(turns, key=lambda name: turns[name])
+            del masters[node]
+            yield from (each for each in actions if each.step.action != planning.STAGE and each.step.node == node)
+
+    def _is_in_hand(self, node: str, prefix: str) -> bool:
+        patched, finished = f"{prefix}{planning.PATCH} {node}", f"{prefix}{planning.REBALANCE} {node}"
+        return self._record.is_begun(patched) and not self._record.is_done(finished)
 
     def reopen(self, plan: Plan, *, prefix: str = "") -> None:
         """Take back "finished" from nodes that do not run the signed version now: put back by hand, or gone down."""
@@ -104,6 +124,8 @@ class RollingSteps:
                 # An interrupted drain left some shards on two nodes; that is ours to clear, not a fault to refuse.
                 self._parts.cluster.rebalance(home=targets[0].address)
             health = require_full_health(self._parts, baseline=self._baseline, why=f"health before {step.node}")
+            if targets[0].role == "master":
+                require_quorum(self._parts, why=f"masters before {step.node}")
             self._parts.progress.say("gate", f"health before {step.node}: {health.summary()}", node=step.node)
             # After the last look there was a soak; a key lost in it must not cost another node.
             self._parts.keys.require_kept(self._record, f"before {step.node}")
@@ -145,6 +167,8 @@ class RollingSteps:
             if targets[0].role == "volume":
                 # Shard requests stop coming before the process goes, so no reader meets a closed port.
                 self._parts.cluster.leave(targets[0].address)
+            if targets[0].role == "master":
+                self._parts.quorum.step_down(targets[0].address)
             for target in targets:
                 self.nodes.workload(target).stop()
                 self.nodes.workload(target).select(target.digest)
@@ -217,6 +241,8 @@ class RollingSteps:
                 reference="rebalance-stalled",
             )
             health = require_full_health(self._parts, baseline=self._baseline, why=f"100 % after {step.node}")
+            if targets[0].role == "master":
+                require_quorum(self._parts, why=f"masters after {step.node}")
             self._soak(step.node)
             if not self.nodes.runs(targets):
                 raise node_failed(step.node, "it stopped running the signed digest during the soak")

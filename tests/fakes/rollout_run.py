@@ -43,12 +43,14 @@ from tests.fakes.memory_bundle import make_bundle, noise
 from tests.fakes.rollout_records import SiteJournal, SiteRegistry
 from tests.fakes.rollout_site import (
     FILER,
+    MASTERS,
     VOLUME_NODES,
     Hands,
     Life,
     SiteCluster,
     SiteLock,
     SiteProbe,
+    SiteQuorum,
     SiteWorkload,
     World,
     address_of,
@@ -116,6 +118,7 @@ class Site(Typed):
         journal: Where the real journal lies; None for one in memory.
         keys: Folder for copies of wrapped blobs, on a site with keys that must survive; None on one without.
         smoke: Whether every node is asked how it is.
+        masters: Whether three masters roll as well.
     """
 
     def __init__(
@@ -127,11 +130,13 @@ class Site(Typed):
         on_failure: str = "stop",
         keys: Path | None = None,
         smoke: bool = False,
+        masters: bool = False,
     ) -> None:
         self.smoke = smoke
         self.hold_running = False  # a legal hold; only a rollback asks whether there is one
+        self.nodes = (*NODES, *(MASTERS if masters else ()))
         self.unasked: frozenset[str] = frozenset()  # nodes whose tests the plan names and nobody asks
-        self.world = World(safe=mode == "safe")
+        self.world = World(safe=mode == "safe", masters=masters)
         self._path = journal
         self._content = bytearray()
         self.kit = kit
@@ -148,16 +153,16 @@ class Site(Typed):
             Target(
                 node,
                 address_of(node),
-                "filer" if node == FILER else "volume",
+                role_of(node),
                 PATH,
                 file.name,
                 file.digest,
                 file.length_bytes,
                 0o755,
             )
-            for node in NODES
+            for node in self.nodes
         ]
-        smoke = tuple(smoke_test(node) for node in NODES) if self.smoke else ()
+        smoke = tuple(smoke_test(node) for node in self.nodes) if self.smoke else ()
         return plan_targets(targets, mode=self.mode, keys=tuple(self.keys), smoke=smoke)
 
     def install(
@@ -215,7 +220,7 @@ class Site(Typed):
             file.write(begun)
 
     def running(self) -> dict[str, Digest | None]:
-        return {node: self.world.programs[node].running for node in NODES}
+        return {node: self.world.programs[node].running for node in self.nodes}
 
     def problems(self, *, digest: Digest | None = None) -> list[str]:
         """Return everything that is not as a finished install must leave it; the chain is verified on the way.
@@ -301,7 +306,7 @@ class Site(Typed):
         asked = [test for test in plan.smoke if test.node not in self.unasked]
         return RollingParts(
             cluster=SiteCluster(world, life),
-            workloads={(node, PATH): SiteWorkload(world, life, node) for node in NODES},
+            workloads={(node, PATH): SiteWorkload(world, life, node) for node in self.nodes},
             volume_addresses=frozenset(address_of(node) for node in VOLUME_NODES),
             pieces=kit.bundle.pieces,
             patience=Patience(soak_seconds=1, stalled_after_seconds=30),
@@ -318,8 +323,15 @@ class Site(Typed):
                 sleep,
                 Silent(),
             ),
+            quorum=SiteQuorum(world, life),
+            master_addresses=frozenset(map(address_of, MASTERS)),
             require_not_stopped=require_not_stopped,
         )
+
+
+def role_of(node: str) -> str:
+    """Return what ``node`` of a world is."""
+    return "filer" if node == FILER else "master" if node in MASTERS else "volume"
 
 
 def smoke_test(node: str) -> SmokeTest:
@@ -340,9 +352,10 @@ def broken_site(
     on_failure: str = "stop",
     mode: str = "safe",
     keys: Path | None = None,
+    masters: bool = False,
 ) -> Site:
     """Return a site where the kit's program does not work on ``node``; ``fault`` is a set of ``Program``."""
-    site = Site(path, kit, mode=mode, on_failure=on_failure, keys=keys, smoke="smoke" in fault)
+    site = Site(path, kit, mode=mode, on_failure=on_failure, keys=keys, smoke="smoke" in fault, masters=masters)
     getattr(site.world.programs[node], fault).add(kit.program.digest)
     return site
 

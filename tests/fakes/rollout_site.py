@@ -25,18 +25,21 @@ from teraferry.installer.adapters.cluster.seaweedfs_placement import (
     plan_sweep,
     plan_volume_moves,
 )
-from teraferry.installer.ports import ClusterObservation, ReplicatedVolume, StripeGroup
+from teraferry.installer.ports import ClusterObservation, MasterView, ReplicatedVolume, StripeGroup
 from teraferry.installer.rollout.conditions import CannotAnswerError
+from tests.fakes.quorum import FakeQuorum
 from tests.fakes.registry import FakeRegistry
 
 SHARDS = DATA_SHARDS + PARITY_SHARDS
 VOLUME_NODES = tuple(f"vol-{number}" for number in range(1, 6))
 FILER = "core-filer"
+MASTERS = ("master-1", "master-2", "master-3")
 OLD = digest_of(b"the old version")
 
 
 def address_of(node: str) -> str:
-    return f"{node}:8888" if node == FILER else f"{node}:8080"
+    port = 8888 if node == FILER else 9333 if node in MASTERS else 8080
+    return f"{node}:{port}"
 
 
 def refused(reference: str, what: str) -> RefusedError:
@@ -104,11 +107,12 @@ class SiteLock:
 
 
 class World:
-    """Five volume servers with 10+4 shards, a filer, and a registry."""
+    """Five volume servers with 10+4 shards, a filer, and a registry; three masters where they are asked for."""
 
-    def __init__(self, *, groups: int = 2, safe: bool = True) -> None:
+    def __init__(self, *, groups: int = 2, safe: bool = True, masters: bool = False) -> None:
         self.safe = safe
-        self.programs = {node: Program() for node in (*VOLUME_NODES, FILER)}
+        self.programs = {node: Program() for node in (*VOLUME_NODES, FILER, *(MASTERS if masters else ()))}
+        self.quorum = FakeQuorum([address_of(node) for node in MASTERS])
         self.present = {address_of(node) for node in VOLUME_NODES}
         self.disks: dict[str, set[tuple[int, int]]] = {address: set() for address in self.present}
         self.on_line: dict[str, set[tuple[int, int]]] = {address: set() for address in self.present}
@@ -142,6 +146,8 @@ class World:
         self.violations += [] if self.locked else [f"{node} stopped without the lock"]
         self.programs[node].running = None
         address = address_of(node)
+        if node in MASTERS:
+            self.quorum.stop(address)
         if address in self.disks:
             self.on_line[address].clear()
             self.leave(address)
@@ -155,6 +161,8 @@ class World:
             return
         program.running = digest_of(b"wrong") if program.selected in program.wrong_runs else program.selected
         address = address_of(node)
+        if node in MASTERS:
+            self.quorum.start(address)
         if address in self.disks:
             self.present.add(address)
             self.on_line[address] = set(self.disks[address])
@@ -304,6 +312,19 @@ class SiteCluster(Hands[World]):
             self.reach(f"drain {node}: copied volume {move.volume}")
             self.world.volumes[move.volume].discard(node)
             self.reach(f"drain {node}: moved volume {move.volume}")
+
+
+class SiteQuorum(Hands[World]):
+    """``Quorum``: the world's, which outlives the process."""
+
+    def observe(self) -> Mapping[str, MasterView]:
+        self.reach("masters")
+        return self.world.quorum.observe()
+
+    def step_down(self, master: str) -> None:
+        self.reach(f"step down {master}: before")
+        self.world.quorum.step_down(master)
+        self.reach(f"step down {master}: after")
 
 
 class ProgramHands(Hands[Its]):

@@ -21,9 +21,10 @@ LOWEST_PORT, HIGHEST_PORT = 20_000, 30_000
 class LoopbackMasters:
     """Masters that know each other; as many as they are asked to be. Use as a context."""
 
-    def __init__(self, folder: Path, *, program: Path, count: int) -> None:
+    def __init__(self, folder: Path, *, program: Path, count: int, raft: str = "") -> None:
         self._folder = folder
         self._program = program
+        self._raft = [raft] if raft else []
         self.addresses = tuple(f"127.0.0.1:{port}" for port in _free_ports(count))
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -49,7 +50,7 @@ class LoopbackMasters:
         folder.mkdir(parents=True, exist_ok=True)
         peers = ",".join(self.addresses) if len(self.addresses) > 1 else "none"
         argv = [str(self._program), "master", f"-ip={host}", f"-ip.bind={host}", f"-port={port}", f"-mdir={folder}"]
-        argv += [f"-peers={peers}", "-telemetry=false"]
+        argv += [f"-peers={peers}", "-telemetry=false", *self._raft]
         with (folder / "log").open("ab") as log:
             self._running[address] = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *argv],

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from teraferry.installer.ports import ClusterObservation, ReplicatedVolume, StripeGroup
-from teraferry.installer.rollout.gates import Baseline, judge_health
+from teraferry.installer.ports import ClusterObservation, MasterView, ReplicatedVolume, StripeGroup
+from teraferry.installer.rollout.gates import Baseline, is_drained, judge_health, judge_masters
 
 NODES = frozenset(f"10.0.0.{n}:8080" for n in range(11, 17))
 
@@ -97,3 +97,62 @@ def test_a_volume_kept_once_passes_where_nodes_are_emptied_first() -> None:
     observation = replace(HEALTHY, volumes=(volume(holders=1, wanted=1),))
 
     assert judge_health(observation, NODES, single_copies=True).is_full
+
+
+# ---- a node that is drained
+
+
+def emptied(group: StripeGroup, node: str) -> StripeGroup:
+    others = sorted(NODES - {node})
+    return moved(moved(group, 1, node, others[0]), 9, node, others[1])
+
+
+NODE = sorted(NODES)[5]
+BASELINE = Baseline(frozenset({1}))
+
+
+def test_node_that_holds_nothing_while_every_shard_is_on_line_is_drained() -> None:
+    assert is_drained(replace(HEALTHY, stripe_groups=(emptied(spread(), NODE),)), NODE, baseline=BASELINE)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        HEALTHY,  # it holds shards
+        replace(HEALTHY, stripe_groups=(moved(spread(), 9, NODE, ""),)),  # they are on line nowhere
+        replace(HEALTHY, stripe_groups=()),  # the master does not know the group
+        replace(HEALTHY, stripe_groups=(emptied(spread(), NODE),), volumes=(volume(holders=6),)),
+        replace(HEALTHY, stripe_groups=(emptied(spread(), NODE),), holding=frozenset({NODE})),
+    ],
+)
+def test_node_is_not_drained_when_it_holds_something_or_something_is_on_line_nowhere(seen: ClusterObservation) -> None:
+    assert not is_drained(seen, NODE, baseline=BASELINE)
+
+
+# ---- masters
+
+MASTERS = frozenset(f"10.0.0.{n}:9333" for n in (1, 2, 3))
+ONE, TWO, THREE = sorted(MASTERS)
+VIEW = MasterView(ONE, MASTERS)
+AGREED = dict.fromkeys(MASTERS, VIEW)
+
+
+def test_masters_that_are_all_up_and_name_one_leader_agree() -> None:
+    assert judge_masters(AGREED, MASTERS) == ()
+
+
+@pytest.mark.parametrize(
+    ("views", "expected", "reason"),
+    [
+        ({ONE: VIEW, TWO: VIEW}, MASTERS, f"master {THREE} does not answer"),
+        ({**AGREED, TWO: MasterView("", MASTERS)}, MASTERS, f"master {TWO} knows no leader"),
+        ({**AGREED, TWO: MasterView(TWO, MASTERS)}, MASTERS, f"masters follow different leaders: {[ONE, TWO]}"),
+        ({**AGREED, TWO: MasterView(ONE, MASTERS | {"10.0.0.9:9333"})}, MASTERS, f"master {TWO} counts"),
+        ({**AGREED, TWO: MasterView(ONE, MASTERS - {THREE})}, MASTERS, f"master {TWO} counts"),
+        ({}, frozenset[str](), "site.toml names no master"),
+    ],
+)
+def test_masters_do_not_agree(views: dict[str, MasterView], expected: frozenset[str], reason: str) -> None:
+    reasons = judge_masters(views, expected)
+
+    assert any(each.startswith(reason) for each in reasons), reasons

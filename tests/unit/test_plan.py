@@ -30,7 +30,8 @@ def site(*deploys: str, mode: str = "safe", nodes: list[tuple[str, str]] = NODES
 def site_text(*deploys: str, mode: str = "safe", nodes: list[tuple[str, str]] = NODES) -> str:
     text = HEAD + CLUSTER.format(mode=mode)
     for number, (name, role) in enumerate(nodes, start=10):
-        address = "10.0.0.10:9333" if role == "master" else f"10.0.1.{number}:8080"
+        master = "10.0.0.10:9333" if nodes is NODES else f"10.0.0.{number}:9333"
+        address = master if role == "master" else f"10.0.1.{number}:8080"
         text += f'[[node]]\nname = "{name}"\nrole = "{role}"\naddress = "{address}"\n'
         text += f'transport = {{ command = ["enter", "{name}"] }}\n'
     for deploy in deploys:
@@ -124,6 +125,38 @@ def test_masters_and_nodes_without_a_deploy_stay_and_it_is_said() -> None:
     stays = plan("volume bin/weed").stays
 
     assert sorted(sentence.split()[0] for sentence in stays) == ["app-1", "filer-1", "master-1"]
+
+
+THREE_MASTERS = [("master-1", "master"), ("vol-1", "volume"), ("master-2", "master"), ("master-3", "master")]
+
+
+def plan_with_masters(*deploys: str, named: int = 3) -> Plan:
+    masters = [f'"10.0.0.{10 + number}:9333"' for number in (0, 2, 3)]
+    text = site_text(*deploys, nodes=THREE_MASTERS)
+    text = text.replace('masters = ["10.0.0.10:9333"]', f"masters = [{', '.join(masters[:named])}]")
+    return plan_rolling(manifest("bin/weed"), parse_site(text.encode(), name="site.toml"))
+
+
+def test_three_masters_roll_last() -> None:
+    made = plan_with_masters("master bin/weed", "volume bin/weed")
+
+    assert (made.nodes, made.stays) == (("vol-1", "master-1", "master-2", "master-3"), ())
+    check = next(step for step in made.steps if (step.node, step.action) == ("master-1", "check_cluster_health"))
+    assert "one leader" in check.text
+
+
+def test_masters_of_which_not_all_are_asked_stay_and_it_is_said() -> None:
+    made = plan_with_masters("master bin/weed", "volume bin/weed", named=2)
+
+    assert made.nodes == ("vol-1",)
+    assert [sentence.split()[0] for sentence in made.stays] == ["master-1", "master-2", "master-3"]
+    assert "from 3 on" in made.stays[0]
+
+
+def test_three_masters_that_no_deploy_names_stay() -> None:
+    assert [sentence.split(": ")[1] for sentence in plan_with_masters("volume bin/weed").stays] == [
+        "no [[deploy]] names its role"
+    ] * 3
 
 
 def test_deploy_of_a_file_that_the_release_lacks_is_refused() -> None:

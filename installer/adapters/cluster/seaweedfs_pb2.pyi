@@ -103,6 +103,43 @@ class VolumeListResponse(_message.Message):
     volume_size_limit_mb: int
     def __init__(self, topology_info: _Optional[_Union[TopologyInfo, _Mapping]] = ..., volume_size_limit_mb: _Optional[int] = ...) -> None: ...
 
+class RaftListClusterServersRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RaftListClusterServersResponse(_message.Message):
+    __slots__ = ("cluster_servers",)
+    class ClusterServers(_message.Message):
+        __slots__ = ("id", "address", "suffrage", "isLeader")
+        ID_FIELD_NUMBER: _ClassVar[int]
+        ADDRESS_FIELD_NUMBER: _ClassVar[int]
+        SUFFRAGE_FIELD_NUMBER: _ClassVar[int]
+        ISLEADER_FIELD_NUMBER: _ClassVar[int]
+        id: str
+        address: str
+        suffrage: str
+        isLeader: bool
+        def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., suffrage: _Optional[str] = ..., isLeader: bool = ...) -> None: ...
+    CLUSTER_SERVERS_FIELD_NUMBER: _ClassVar[int]
+    cluster_servers: _containers.RepeatedCompositeFieldContainer[RaftListClusterServersResponse.ClusterServers]
+    def __init__(self, cluster_servers: _Optional[_Iterable[_Union[RaftListClusterServersResponse.ClusterServers, _Mapping]]] = ...) -> None: ...
+
+class RaftLeadershipTransferRequest(_message.Message):
+    __slots__ = ("target_id", "target_address")
+    TARGET_ID_FIELD_NUMBER: _ClassVar[int]
+    TARGET_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    target_id: str
+    target_address: str
+    def __init__(self, target_id: _Optional[str] = ..., target_address: _Optional[str] = ...) -> None: ...
+
+class RaftLeadershipTransferResponse(_message.Message):
+    __slots__ = ("previous_leader", "new_leader")
+    PREVIOUS_LEADER_FIELD_NUMBER: _ClassVar[int]
+    NEW_LEADER_FIELD_NUMBER: _ClassVar[int]
+    previous_leader: str
+    new_leader: str
+    def __init__(self, previous_leader: _Optional[str] = ..., new_leader: _Optional[str] = ...) -> None: ...
+
 class VolumeGrowRequest(_message.Message):
     __slots__ = ("writable_volume_count", "replication", "collection", "ttl", "data_center", "rack", "data_node", "disk_type")
     WRITABLE_VOLUME_COUNT_FIELD_NUMBER: _ClassVar[int]
