@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import socket
 import subprocess
 import urllib.request
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -87,10 +89,9 @@ class LoopbackMasters:
 
 
 def _free_ports(count: int) -> list[int]:
-    found = [
-        port for port in range(LOWEST_PORT, HIGHEST_PORT, 7) if _is_free(port) and _is_free(port + GRPC_PORT_OFFSET)
-    ]
-    return found[:count]
+    # Drawn, so that two tests that look at the same time do not find the same.
+    drawn = iter(random.sample(range(LOWEST_PORT, HIGHEST_PORT), HIGHEST_PORT - LOWEST_PORT))
+    return list(islice((port for port in drawn if _is_free(port) and _is_free(port + GRPC_PORT_OFFSET)), count))
 
 
 def _is_free(port: int) -> bool:
