@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,19 +26,6 @@ def master(tmp_path: Path) -> Iterator[LoopbackMasters]:
         yield running
 
 
-@contextmanager
-def away(running: LoopbackMasters) -> Iterator[None]:
-    """Kill the only master; it is started again some time later."""
-    (address,) = running.addresses
-    running.kill(address)
-    again = threading.Timer(AWAY_SECONDS, running.start, [address])
-    again.start()
-    try:
-        yield
-    finally:
-        again.join()
-
-
 def test_masters_that_never_answered_are_not_waited_for() -> None:
     with pytest.raises(RefusedError) as caught:
         Masters(["127.0.0.1:9"], lock_wait_seconds=1).placement()
@@ -50,9 +36,15 @@ def test_masters_that_never_answered_are_not_waited_for() -> None:
 def test_a_master_that_answered_before_is_waited_for(master: LoopbackMasters) -> None:
     masters = Masters(master.addresses, lock_wait_seconds=1)
     masters.placement()
+    master.kill(*master.addresses)
 
-    with away(master):
-        assert masters.placement().observation.nodes == frozenset()
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(masters.placement)
+        time.sleep(AWAY_SECONDS)
+        assert not answer.done()
+        master.start(*master.addresses)
+
+        assert answer.result().observation.nodes == frozenset()
 
 
 def test_work_under_a_lock_that_was_lost_with_the_master_is_begun_again_under_a_new_one(

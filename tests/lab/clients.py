@@ -47,6 +47,7 @@ READS_PER_SECOND = 20.0
 WRITES_PER_SECOND = 4.0
 SAMPLE_EVERY_SECONDS = 0.25
 WRITE_BYTES = 64 * 1024
+ERRORS_KEPT = 5000
 OBJECTS = 240
 OBJECT_BYTES = 256 * 1024
 """60 MiB in volumes of about 16 MiB each: every one of ten data shards (1 MiB blocks) gets objects."""
@@ -107,7 +108,7 @@ class Report:
             "seconds": round(now - self._started, 3),
             "slowest_seconds": round(self.slowest_seconds, 3),
             "servers": dict(sorted(self.servers.items())),
-            "errors": self.errors[:200],
+            "errors": self.errors[:ERRORS_KEPT],
             "ended": last,
         }
         partial = self._path.with_name(self._path.name + ".part")

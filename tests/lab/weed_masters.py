@@ -16,8 +16,8 @@ from typing import Any
 from teraferry.installer.adapters.cluster.seaweedfs_rpc import GRPC_PORT_OFFSET
 from tests.lab.nodes import wait_until
 
-LOWEST_PORT, HIGHEST_PORT = 20_000, 30_000
-"""Below what the kernel hands out, and so that gRPC's port, 10000 above, is one."""
+LOWEST_PORT, HIGHEST_PORT = 20_000, 22_700
+"""These, and gRPC's, 10000 above, are below what the kernel hands out."""
 
 
 class LoopbackMasters:
@@ -34,7 +34,7 @@ class LoopbackMasters:
         try:
             for address in self.addresses:
                 self.start(address)
-            wait_until("a leader", lambda: bool(self.leader()))
+            wait_until("a leader", lambda: bool(self.leader()) and all(map(_answers_grpc, self.addresses)))
         except BaseException:
             self.close()
             raise
@@ -46,7 +46,7 @@ class LoopbackMasters:
         self.close()
 
     def start(self, address: str) -> None:
-        """Start one, with what it knew before."""
+        """Start one, with what it knew before. It ends with the thread that started it."""
         host, _, port = address.partition(":")
         folder = self._folder / port
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,6 +86,11 @@ class LoopbackMasters:
                 return said
         except (OSError, ValueError):
             return {}
+
+
+def _answers_grpc(address: str) -> bool:
+    """Tell whether its second port is open, too; it opens after the first."""
+    return not _is_free(int(address.rpartition(":")[2]) + GRPC_PORT_OFFSET)
 
 
 def _free_ports(count: int) -> list[int]:
