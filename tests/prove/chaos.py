@@ -114,19 +114,24 @@ ROUNDS: dict[str, tuple[str, tuple[tuple[str, Case], ...]]] = {
     "servers": (
         "quick",
         (
-            ("another program at the path of a node that starts", Case("vol-1", CHECK, own_program("vol-1"), PUT_BACK)),
             ("second server killed at the check of the first node", Case("vol-1", CHECK, kill("vol-5"), REFUSED)),
             ("second server killed in the drain", Case("vol-2", DRAIN, kill("vol-5"), HALTED)),
             ("second server killed in the patch", Case("vol-3", PATCH, kill("vol-6"), HALTED)),
             ("second server killed in the rejoin", Case("vol-4", REJOIN, kill("vol-2"), HALTED)),
-            ("second server killed in the rebalance", Case("vol-5", REBALANCE, kill("vol-1"), HALTED)),
-            ("node never rejoins", Case("vol-6", CHECK, no_start("vol-6"), HALTED)),
+        ),
+    ),
+    "starts": (
+        "quick",
+        (
+            ("another program at the path of a node that starts", Case("vol-1", CHECK, own_program("vol-1"), PUT_BACK)),
+            ("start command runs another file", Case("vol-1", CHECK, other_file("vol-1"), HALTED)),
+            ("second server killed in the rebalance", Case("vol-2", REBALANCE, kill("vol-1"), HALTED)),
+            ("node never rejoins", Case("vol-3", CHECK, no_start("vol-3"), HALTED)),
         ),
     ),
     "masters and links": (
         "quick",
         (
-            ("start command runs another file", Case("vol-1", CHECK, other_file("vol-1"), HALTED)),
             ("master killed at the check, back after 4 s", Case("vol-2", CHECK, kill_master, GOES_ON, 0.2, 4.0)),
             ("master killed in the rejoin, back after 10 s", Case("vol-3", REJOIN, kill_master, GOES_ON, 0.0, 10.0)),
             (
