@@ -101,8 +101,12 @@ def test_unit_is_enabled_and_fenced_in_and_survives_upgrade_failure_and_power_cu
     assert "Read-only" in machine.run(*inside, "touch", "/etc/teraferry/x", check=False).stderr.decode()
     assert machine.run(*inside, "touch", "/var/lib/teraferry-registry/x", check=False).returncode == 0
 
+    unit = machine.root / "etc" / "systemd" / "system" / UNIT
+    wanted = unit.read_bytes()
+    unit.write_bytes(wanted.replace(b"NoNewPrivileges=yes\n", b""))
+
     assert typed(machine, "load", kits.paths["new"]).status == 0
-    assert running(machine) == PROGRAMS["new"]
+    assert (running(machine), unit.read_bytes()) == (PROGRAMS["new"], wanted)
 
     failed = typed(machine, "load", kits.paths["broken"])
 
