@@ -120,7 +120,7 @@ def judge_nodes(site: Site | PairSite, error: TeraFerryError) -> list[str]:
     return problems
 
 
-@pytest.mark.parametrize(("fail", "stride"), [(go_read_only, 1), (fill, 8)], ids=["read-only", "full"])
+@pytest.mark.parametrize(("fail", "stride"), [(go_read_only, 2), (fill, 9)], ids=["read-only", "full"])
 def test_rolling_update_whose_journal_fails_at_any_line_says_so_and_goes_on(
     kit: Kit, tmp_path: Path, fail: Fail, stride: int
 ) -> None:

@@ -59,7 +59,7 @@ Made = Callable[[Kit], Site | PairSite]
 SITES = [
     pytest.param(lambda kit: Site(None, kit), 25, id="rolling"),
     pytest.param(lambda kit: PairSite(kit), 4, id="two-writers"),
-    pytest.param(lambda kit: PairSite(kit, writers="one", has_key=True), 5, id="one-writer"),
+    pytest.param(lambda kit: PairSite(kit, writers="one", has_key=True), 11, id="one-writer"),
 ]
 """How a site is made, and every how many lines an install is killed."""
 
