@@ -140,11 +140,18 @@ class GatewayLab:
         self.gateway.sh("nft flush ruleset; rm -rf /srv/etc")
 
     def start_clients(
-        self, report: Path, *, count: int, new_per_second: int, ask_every_seconds: float
+        self,
+        report: Path,
+        *,
+        count: int,
+        new_per_second: int,
+        ask_every_seconds: float,
+        port: int = PORTS[0],
+        get: str = "",
     ) -> subprocess.Popen[bytes]:
         """Start clients of the virtual address; see ``tests.lab.switch_traffic``."""
         load = ["--open", str(count), "--new-per-second", str(new_per_second), "--ask-every", str(ask_every_seconds)]
-        return self._start("client", ["clients", VIRTUAL, str(PORTS[0]), *load, "--report", str(report)])
+        return self._start("client", ["clients", VIRTUAL, str(port), *load, "--report", str(report), "--get", get])
 
     def freeze(self, side: str) -> None:
         """Stop the server of a side: the kernel still takes connections for it, and nobody answers."""

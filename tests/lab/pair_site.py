@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from teraferry.builder.kit import Kit
 from teraferry.bundles.digest import Digest, digest_of
@@ -66,6 +66,7 @@ class PairLab:
         self.haproxy = HaproxyLab(gateway) if engine == "haproxy" else None
         self.window = {"seconds": 3, "every_seconds": 3, "latency_p99_ms": 2400}
         self.cut_after = ""
+        self.installer: tuple[str, ...] = SOURCE
         self.node = gateway.lab.node("client")
         self.replication = folder / "replication.json"
         self.site_file = folder / "site.toml"
@@ -80,7 +81,7 @@ class PairLab:
             prefix=self.node.prefix,
         )
 
-    def open(self) -> PairLab:
+    def open(self) -> Self:
         """Bring the site up, with a program that no release brought, and pin the root that came on paper."""
         # The switch keeps files in /etc, which is the machine's own.
         self.gateway.gateway.sh("cp -a /etc /srv/own-etc && mount --bind /srv/own-etc /etc")
@@ -144,7 +145,7 @@ class PairLab:
 
     def type(self, *words: str, on_event: Callable[[Event, subprocess.Popen[bytes]], None] | None = None) -> Answer:
         """Type a command of the installer as the admin; ``on_event`` sees each line, and may end the process."""
-        argv = [*SOURCE, "--site", str(self.site_file), "--state", str(self.folder / "state"), *words]
+        argv = [*self.installer, "--site", str(self.site_file), "--state", str(self.folder / "state"), *words]
         return type_at(self.node, LabSite.argv(*argv, tier="2"), on_event=on_event)
 
     def install(self, kit: Path, *more: str, on_event: Callable[[Event], None] | None = None) -> Answer:

@@ -11,11 +11,11 @@ import json
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.lab.nodes import Lab, Node
+from tests.lab.nodes import Lab, LabError, Node
 from tests.lab.registry import LabRegistry
 from tests.lab.secops import Answer, parse_answer
 from tests.lab.weed import ADDRESSES, FILER_PORT, MASTER_PORT, VOLUME_NODES, VOLUME_PORT, WeedCluster
@@ -35,10 +35,13 @@ def by_command(node: Node) -> str:
 class LabSite:
     """One site of the lab. Use as a context."""
 
-    def __init__(self, folder: Path, *, weed: Path, soak_seconds: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, weed: Path, soak_seconds: int = 0, newer: Mapping[str, Path] | None = None
+    ) -> None:
         self.folder = folder
         self.lab = Lab(folder / "lab", dict(ADDRESSES))
         self._weed = weed
+        self._newer = newer
         self.soak_seconds = soak_seconds
         self.cluster: WeedCluster
         self.registry: LabRegistry
@@ -74,7 +77,7 @@ class LabSite:
         self.etc = own / "etc" / "teraferry"
         self.state = own / "var-lib" / "teraferry"
         self._start_registry()
-        self.cluster = WeedCluster(self.lab, program=self._weed)
+        self.cluster = WeedCluster(self.lab, program=self._weed, newer=self._newer)
         self.cluster.start()
         self.write_site_toml()
 
@@ -137,6 +140,19 @@ class LabSite:
         """Return the whole command line, with ``--json`` and the tier."""
         environment = ["env", "-u", "DEPLOYMENT_TIER", *([f"DEPLOYMENT_TIER={tier}"] if tier else [])]
         return [*environment, *argv, "--json"]
+
+    def pin(self, installer: Sequence[str], root: Path, fingerprint: str) -> None:
+        """Trust ``root``, a file of this machine, by the fingerprint that came on paper.
+
+        Raises:
+            LabError: It was refused.
+        """
+        copy = self.etc / "root-from-paper.json"
+        copy.write_bytes(root.read_bytes())
+        there = SITE_FILE.parent / copy.name
+        answer = self.type(*installer, "trust", "pin", str(there), "--fingerprint", fingerprint)
+        if answer.status:
+            raise LabError(f"trust pin: {answer.status}, {answer.stderr}")
 
     def carry(self, kit: Path, *, name: str | None = None) -> Path:
         """Copy a kit onto the stick, and return where the site sees it."""

@@ -4,8 +4,10 @@ As processes of their own, on nodes of a lab::
 
     python -m tests.lab.switch_traffic server blue 8000
     python -m tests.lab.switch_traffic clients 10.78.9.1 80 --open 1000 --new-per-second 200 --ask-every 2 --report ...
+    python -m tests.lab.switch_traffic clients 10.78.9.1 8888 --get /a/file --open 50 ...
 
-A connection is asked by a line and answers with the server's name. The clients keep some open for as long as they run
+A connection is asked by a line and answers with the server's name; with ``--get``, by a request over HTTP, and the name
+is what the answer's head says of the server. The clients keep some open for as long as they run
 and ask each now and then, and make new ones at a steady pace, each for one question. SIGUSR1 opens 100 more that stay.
 SIGTERM ends them: all that is open is asked once more, then the report is written. Moments are of CLOCK_MONOTONIC,
 which every namespace of one machine shares, so a test can put them in an order with what it did itself.
@@ -79,13 +81,33 @@ class Connection:
         await self._writer.wait_closed()
 
 
-class Clients:
-    """Open connections and new ones, towards one address."""
+class HttpConnection(Connection):
+    """One connection to a server of files."""
 
-    def __init__(self, host: str, port: int, report: Path, *, ask_every_seconds: float) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> None:
+        super().__init__(reader, writer)
+        self._path = path
+
+    async def ask(self) -> str:
+        """Get the file, and return what the answer's head calls the server."""
+        self._writer.write(f"GET {self._path} HTTP/1.1\r\nHost: any\r\n\r\n".encode())
+        async with asyncio.timeout(ANSWER_SECONDS):
+            status, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
+            head = dict(line.lower().split(": ", 1) for line in lines)
+            await self._reader.readexactly(int(head["content-length"]))
+        if " 200 " not in status:
+            raise ConnectionError(status)
+        return head["server"]
+
+
+class Clients:
+    """Open connections and new ones, towards one address; with a path, over HTTP."""
+
+    def __init__(self, host: str, port: int, report: Path, *, ask_every_seconds: float, path: str = "") -> None:
         self._ask_every_seconds = ask_every_seconds
         self._target = (host, port)
         self._report = report
+        self._path = path
         self._open: list[tuple[Connection, str]] = []
         self._new: list[tuple[float, float, str]] = []
         self._failed: list[tuple[float, str]] = []
@@ -122,11 +144,15 @@ class Clients:
         for start in range(0, count, OPENED_AT_A_TIME):
             await asyncio.gather(*(self._open_one() for _ in range(start, min(start + OPENED_AT_A_TIME, count))))
 
+    async def _connect(self) -> Connection:
+        reader, writer = await asyncio.open_connection(*self._target)
+        return HttpConnection(reader, writer, self._path) if self._path else Connection(reader, writer)
+
     async def _open_one(self) -> None:
         try:
-            connection = Connection(*await asyncio.open_connection(*self._target))
+            connection = await self._connect()
             name = await connection.ask()
-        except (OSError, TimeoutError) as error:
+        except (OSError, EOFError, TimeoutError) as error:
             self._errors.append(f"opening: {error!r}")
             return
         self._open.append((connection, name))
@@ -143,17 +169,17 @@ class Clients:
         try:
             if (said := await connection.ask()) != name:
                 self._errors.append(f"open: moved from {name} to {said}")
-        except (OSError, TimeoutError) as error:
+        except (OSError, EOFError, TimeoutError) as error:
             self._errors.append(f"open: {error!r}")
         self._asked += 1
 
     async def _make_new(self) -> None:
         started = time.monotonic()
         try:
-            connection = Connection(*await asyncio.wait_for(asyncio.open_connection(*self._target), ANSWER_SECONDS))
+            connection = await asyncio.wait_for(self._connect(), ANSWER_SECONDS)
             name = await connection.ask()
             await connection.close()
-        except (OSError, TimeoutError) as error:
+        except (OSError, EOFError, TimeoutError) as error:
             self._failed.append((started, repr(error)))
             return
         self._new.append((started, time.monotonic(), name))
@@ -194,6 +220,7 @@ def main() -> None:
     clients.add_argument("--new-per-second", type=float, required=True)
     clients.add_argument("--ask-every", type=float, required=True)
     clients.add_argument("--report", type=Path, required=True)
+    clients.add_argument("--get", default="", help="Ask for this path over HTTP.")
     arguments = parser.parse_args()
     if arguments.kind == "server":
         asyncio.run(serve(arguments.name, arguments.port))
@@ -201,7 +228,7 @@ def main() -> None:
 
     async def run_clients() -> None:
         target = (arguments.host, arguments.port, arguments.report)
-        clients = Clients(*target, ask_every_seconds=arguments.ask_every)
+        clients = Clients(*target, ask_every_seconds=arguments.ask_every, path=arguments.get)
         await clients.run(arguments.open, arguments.new_per_second)
 
     asyncio.run(run_clients())

@@ -11,11 +11,12 @@ so shards spread evenly; a small volume size makes several stripe groups of litt
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ alive() {{ [ -s "$folder/pid" ] && [ -e "/proc/$(cat "$folder/pid")/exe" ]; }}
 case "$1" in
 start)
   if alive; then exit 0; fi
+  echo started >>"$folder/starts"
   cd "$folder/work"
   setsid {launcher}"$folder/bin/weed" {arguments} </dev/null >>"$folder/log" 2>&1 &
   echo $! >"$folder/pid.new"
@@ -121,6 +123,10 @@ class Service:
         """Stop it by its script."""
         self.node.run(*self.stop_argv)
 
+    def starts(self) -> int:
+        """Return how often it was started while it did not run."""
+        return len(self.node.sh(f"cat {self.folder}/starts").splitlines())
+
     def running_digest(self) -> str:
         """Return the digest of what runs, by a way that is not the product's."""
         printed = self.node.sh(f"sha256sum /proc/$(cat {self.folder}/pid)/exe")
@@ -144,12 +150,29 @@ def install_service(service: Service, program: Path, arguments: str, *, launcher
     script.chmod(0o755)
 
 
-class WeedCluster:
-    """Master, filer and six volume servers. Constructed without effect; ``start`` brings it up."""
+def _keep_as_an_update_does(service: Service, program: Path) -> None:
+    """Put the installed program into the folder of its versions, behind a link: an update of the product left it so."""
+    installed = service.node.folder / service.program.lstrip("/")
+    with program.open("rb") as file:
+        kept = installed.with_name("weed.d") / hashlib.file_digest(file, "sha256").hexdigest()
+    kept.parent.mkdir()
+    installed.rename(kept)
+    installed.symlink_to(kept.relative_to(installed.parent))
 
-    def __init__(self, lab: Lab, *, program: Path) -> None:
+
+class WeedCluster:
+    """Master, filer and six volume servers. Constructed without effect; ``start`` brings it up.
+
+    Args:
+        lab: With their nodes.
+        program: What they run.
+        newer: Volume node -> what it runs instead, brought by an earlier update.
+    """
+
+    def __init__(self, lab: Lab, *, program: Path, newer: Mapping[str, Path] | None = None) -> None:
         self.lab = lab
         self._program = program
+        self._newer = newer or {}
         core = lab.node("core")
         self.master = Service(core, "master", "/opt/seaweedfs-master")
         self.filer = Service(core, "filer", "/opt/seaweedfs-filer")
@@ -170,7 +193,10 @@ class WeedCluster:
     def start(self) -> None:
         """Install and start every server, and wait until all of them are in."""
         for service in self.services:
-            install_service(service, self._program, self._arguments(service))
+            newer = self._newer.get(service.node.name)
+            install_service(service, newer or self._program, self._arguments(service))
+            if newer is not None:
+                _keep_as_an_update_does(service, newer)
         self.master.start()
         self._wait_for_json("master", f"http://{self.master_address}/cluster/status", lambda answer: answer["IsLeader"])
         for service in self.volumes.values():
