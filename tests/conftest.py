@@ -16,6 +16,7 @@ settings.load_profile("any machine")
 
 LONGEST_FIRST = (
     "e2e/test_killed_for_real.py",
+    "e2e/test_cutover_killed_for_real.py",
     "e2e/test_egress.py",
     "integration/test_weed_lab.py",
     "e2e/test_evicted_key.py",
