@@ -29,7 +29,7 @@ OLD_WEED, NEW_WEED = "4.47", "4.48"
 
 GREEN_IS_DOWN = r"bring_up green-1 \| green: .* start "
 REPLICATION_IS_DOWN = r"sync_state \| blue: /opt/filer-sync/service start "
-RIGHT_BEFORE_CUTOVER = r"(ask_compliance|switch_virtual_ip) \| gateway: nft -j -f - "
+RIGHT_BEFORE_CUTOVER = r"intent switch_virtual_ip \| gateway: nft -j -f - "
 RIGHT_AFTER_CUTOVER = r"(ask_compliance|switch_virtual_ip) \| append #1"
 """The switch has it, the journal has not."""
 WATCHED = r"monitor_stability \| gateway: nft -j -f - "

@@ -2,7 +2,8 @@
 
 Python's audit events tell of everything that leaves a process, before it happens: a command begun on a node, a call, a
 request, a file written or renamed. What changes something is a *touch*. Its name says what it is and which line of the
-journal was the newest then, so that the same touch has the same name in the next life. What only looks (GET,
+journal was the newest then, so that the same touch has the same name in the next life; the next life's looks at
+earlier steps write lines of their own, which do not count for that. What only looks (GET,
 ``nft list``, the product's own reading scripts) is none: a death before a look leaves the site as the touch before it
 did. What is not known to look counts as a touch, and each line of the journal is one.
 
@@ -30,6 +31,7 @@ from tests.lab.nodes import Node
 VARIABLE = "TERAFERRY_MORTAL"
 REPOSITORY = Path(__file__).parents[2]
 JOURNAL = "journal.jsonl"
+APPEND, GATE = "append", "gate"
 REACHED = "echo teraferry-node-reached >&2"
 """Begins every script that runs on a node."""
 
@@ -112,7 +114,8 @@ class _Hook:
                 self._asking = False
 
     def _touch(self, what: str) -> None:
-        name = f"{'any line' if _IN_EVERY_LIFE.search(what) else self._newest_line()} | {what}"
+        line = "any line" if _IN_EVERY_LIFE.search(what) else self._newest_line(gates=what == APPEND)
+        name = f"{line} | {what}"
         self._seen[name] += 1
         name += f" #{self._seen[name]}"
         os.write(self._files["touches"], name.encode() + b"\n")
@@ -120,10 +123,13 @@ class _Hook:
             os.write(self._files["deaths"], name.encode() + b"\n")
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def _newest_line(self) -> str:
-        lines = _lines(self._journal) if self._journal is not None else []
-        newest = json.loads(lines[-1]) if lines else {"event": "no line", "step": ""}
-        return f"{newest['event']} {newest['step']}".strip()
+    def _newest_line(self, *, gates: bool) -> str:
+        """Return the line that tells where an install is: not a look at an earlier step, unless ``gates``."""
+        for line in reversed(_lines(self._journal) if self._journal is not None else []):
+            newest = json.loads(line)
+            if gates or newest["event"] != GATE:
+                return f"{newest['event']} {newest['step']}".strip()
+        return "no line"
 
     def _touch_of(self, event: str, arguments: tuple[Any, ...]) -> str:
         """Return what an event is about to change; "" when nothing."""
@@ -174,7 +180,7 @@ class _Hook:
         if opened.name != JOURNAL:
             return ""
         self._journal = opened
-        return "append" if flags & os.O_RDWR else ""
+        return APPEND if flags & os.O_RDWR else ""
 
 
 def _call(address: Any) -> str:

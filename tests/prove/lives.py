@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.lab.mortal import Mortal
+from tests.lab.mortal import APPEND, Mortal
 from tests.lab.secops import Answer
 from tests.prove.record import Outcome
 
@@ -65,5 +65,10 @@ def _within(dies_at: str, touches: list[str]) -> set[str]:
 
 
 def _kind(touch: str) -> str:
-    """Return a touch without what differs from site to site: where shards and volumes lie, and how many there are."""
-    return re.sub(r" to [0-9.]+| #\d+$", "", touch)
+    """Return a touch without what differs from site to site: where shards and volumes lie, and how many there are.
+
+    Nor with the line before it, which may be another one in another life; but for the lines of the journal themselves.
+    """
+    line, _, what = touch.partition(" | ")
+    what = re.sub(r" to [0-9.]+| #\d+$", "", what)
+    return f"{line} | {what}" if what == APPEND else what
