@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,30 +21,48 @@ from tests.lab.admin import SOURCE, Admin, make_house, make_kit
 from tests.lab.gateway import virtual_address
 from tests.lab.nodes import wait_until
 from tests.lab.registry import LabRegistry
-from tests.lab.systemd_node import SystemdNode
+from tests.lab.systemd_machine import SystemdMachine
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
-REPOSITORY = Path(__file__).parents[2]
 PROGRAM = Path("/bin/sleep")
 PATH = "/opt/app/bin/app"
 SERVICE = f"[Service]\nExecStart={PATH} 1000\n"
 
 
-@pytest.fixture(scope="module")
-def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("disk")
+@dataclass(frozen=True)
+class Site:
+    """Who types there, and the kit."""
+
+    admin: Admin
+    kit: Path
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory, disk: Path) -> Iterator[SystemdNode]:
-    """It sees a folder of ours as we do, and has a stick of its own."""
-    with SystemdNode(tmp_path_factory.mktemp("machine"), shared=[REPOSITORY, disk]) as node:
-        node.run("mount", "-t", "tmpfs", "-o", "noexec", "stick", "/media")
-        yield node
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A site whose legal hold runs. It lies there before the machine boots, which sees what we have at that moment."""
+    folder = tmp_path_factory.mktemp("site")
+    house = make_house(folder / "house")
+    kit = make_kit(house)
+    admin = Admin(folder, LabRegistry(folder / "registry"))
+    admin.write_site()
+    held_by = folder / "hold.json"
+    held_by.write_text('{"active_holds": 1}')
+    held_by.chmod(0o644)
+    asked = f'{{ file = "{held_by}", max_age_seconds = 900, pass_when = {{ field = "active_holds", equals = 0 }} }}'
+    with admin.site.open("a") as file:
+        file.write(f"[compliance]\nlegal_hold = {asked}\naudit_export = {asked}\n")
+    assert admin.pin(house).status == 0
+    return Site(admin, kit)
 
 
-def test_unit_of_a_deploy_is_found_stopped_and_started_on_the_new_version(machine: SystemdNode) -> None:
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory, site: Site) -> Iterator[SystemdMachine]:
+    with SystemdMachine(tmp_path_factory.mktemp("machine")) as machine:
+        yield machine
+
+
+def test_unit_of_a_deploy_is_found_stopped_and_started_on_the_new_version(machine: SystemdMachine) -> None:
     transport = CommandTransport("node", machine.prefix)
     old, new = PROGRAM.read_bytes(), PROGRAM.read_bytes() + b"\0"
     transport.upload([old], PATH, mode=0o755, digest=digest_of(old))
@@ -68,19 +87,12 @@ def test_unit_of_a_deploy_is_found_stopped_and_started_on_the_new_version(machin
 
 
 def test_executor_goes_on_when_the_session_that_began_it_is_ended_with_all_its_processes(
-    machine: SystemdNode, disk: Path
+    machine: SystemdMachine, site: Site
 ) -> None:
-    house = make_house(disk / "house")
-    machine.run("cp", "-r", str(make_kit(house)), "/media/kit")
-    admin = Admin(disk, LabRegistry(disk / "registry"), installer=(*machine.prefix, *SOURCE))
-    admin.write_site()
-    held_by = disk / "hold.json"
-    held_by.write_text('{"active_holds": 1}')
-    held_by.chmod(0o644)
-    asked = f'{{ file = "{held_by}", max_age_seconds = 900, pass_when = {{ field = "active_holds", equals = 0 }} }}'
-    with admin.site.open("a") as file:
-        file.write(f"[compliance]\nlegal_hold = {asked}\naudit_export = {asked}\n")
-    assert admin.pin(house).status == 0
+    # A site file on the kit's own medium is never read, so the kit is put on a stick.
+    machine.run("mount", "-t", "tmpfs", "-o", "noexec", "stick", "/media")
+    machine.run("cp", "-r", str(site.kit), "/media/kit")
+    admin = replace(site.admin, installer=(*machine.prefix, *SOURCE))
     typed = [*SOURCE, "--site", str(admin.site), "--state", str(admin.state), "install", "/media/kit", "--yes"]
 
     # As a login does it: whatever it starts is of its control group, also in a session (setsid) of its own.
@@ -100,17 +112,17 @@ def test_executor_goes_on_when_the_session_that_began_it_is_ended_with_all_its_p
     assert b"stopped-by-operator" in told(machine)
 
 
-def told(machine: SystemdNode) -> bytes:
+def told(machine: SystemdMachine) -> bytes:
     """Return all that executors wrote for those who follow."""
     return machine.run("sh", "-c", "cat /run/teraferry/*/*/events.jsonl").stdout
 
 
-def executors(machine: SystemdNode) -> list[str]:
+def executors(machine: SystemdMachine) -> list[str]:
     listed = machine.run("systemctl", "list-units", "--no-legend", "--plain", "--state=active", "teraferry-*.service")
     return [line.split()[0] for line in listed.stdout.decode().splitlines() if not line.startswith(UNIT)]
 
 
-def test_standing_side_is_loaded_before_there_is_a_network_and_what_was_held_is_not(machine: SystemdNode) -> None:
+def test_standing_side_is_loaded_before_there_is_a_network_and_what_was_held_is_not(machine: SystemdMachine) -> None:
     switch = switch_of(machine)
     switch.set_up("blue")
     switch.hold("green", seconds=600)
@@ -125,20 +137,20 @@ def test_standing_side_is_loaded_before_there_is_a_network_and_what_was_held_is_
     assert 0 < int(loaded) <= int(machine.shows(network, "ActiveEnterTimestampMonotonic"))
 
 
-def test_side_that_was_committed_stands_after_the_power_was_cut(machine: SystemdNode) -> None:
+def test_side_that_was_committed_stands_after_the_power_was_cut(machine: SystemdMachine) -> None:
     switch = switch_of(machine)
     switch.set_up("blue")
     switch.hold("green", seconds=600)
     switch.commit("green")
 
-    machine.cut_power()
+    machine.pull_the_plug()
     machine.boot()
 
     seen = switch_of(machine).observe()
     assert (seen.active, seen.standing) == ("green", "green")
 
 
-def test_rules_are_back_when_the_site_loads_its_own_and_flushes_every_table(machine: SystemdNode) -> None:
+def test_rules_are_back_when_the_site_loads_its_own_and_flushes_every_table(machine: SystemdMachine) -> None:
     machine.run("systemctl", "start", "nftables.service")
     switch_of(machine).set_up("blue")
     standing = switch_of(machine).observe().standing
@@ -149,5 +161,5 @@ def test_rules_are_back_when_the_site_loads_its_own_and_flushes_every_table(mach
     wait_until("the rules", lambda: switch_of(machine).observe().standing == standing, seconds=20)
 
 
-def switch_of(machine: SystemdNode) -> NftablesSwitch:
+def switch_of(machine: SystemdMachine) -> NftablesSwitch:
     return NftablesSwitch(CommandTransport("gateway", machine.prefix), virtual_address())

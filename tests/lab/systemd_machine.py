@@ -104,6 +104,13 @@ class SystemdMachine:
             )
         wait_until("systemd of the lab", self._is_up, seconds=BOOT_SECONDS)
 
+    def reboot(self) -> None:
+        """Let it shut down in order, and start it again."""
+        self.run("systemctl", "reboot", "--no-block")
+        if self._boot is not None:
+            self._boot.wait(timeout=BOOT_SECONDS)
+        self.boot()
+
     def pull_the_plug(self) -> None:
         """End it as a power cut would; ``boot`` starts it again with what it wrote."""
         if self._boot is not None:
@@ -131,6 +138,10 @@ class SystemdMachine:
     def text(self, *argv: str, check: bool = True) -> str:
         """Run ``argv`` there and return what it printed."""
         return self.run(*argv, check=check).stdout.decode().strip()
+
+    def shows(self, unit: str, name: str) -> str:
+        """Return one property of a unit there."""
+        return self.text("systemctl", "show", "--value", f"--property={name}", unit)
 
     @property
     def root(self) -> Path:

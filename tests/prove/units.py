@@ -19,7 +19,7 @@ from teraferry.installer.adapters.traffic.nftables import NftablesSwitch
 from teraferry.installer.adapters.traffic.nftables_layout import UNIT
 from teraferry.installer.adapters.transport.command import CommandTransport
 from tests.lab.gateway import virtual_address
-from tests.lab.systemd_node import SystemdNode
+from tests.lab.systemd_machine import SystemdMachine
 from tests.prove.record import Outcome, Record
 
 SETTINGS: dict[str, int | str] = {}
@@ -41,7 +41,7 @@ class PowerCutError(BaseException):
 class Counted:
     """The way to the gateway, which loses its power before one call."""
 
-    def __init__(self, machine: SystemdNode, calls: int) -> None:
+    def __init__(self, machine: SystemdMachine, calls: int) -> None:
         self._machine = machine
         self._way = CommandTransport("gateway", machine.prefix)
         self._left = calls
@@ -59,7 +59,7 @@ class Counted:
     def _count(self) -> None:
         self._left -= 1
         if self._left == 0:
-            self._machine.cut_power()
+            self._machine.pull_the_plug()
             raise PowerCutError
 
 
@@ -83,7 +83,7 @@ def _cut_before_each(act: str, side: str) -> dict[str, Any]:
     found: dict[str, Any] = {"boots": 0, "new": 0, "wrong": []}
     with (
         tempfile.TemporaryDirectory(prefix="teraferry-prove-") as folder,
-        SystemdNode(Path(folder) / "gateway", shared=[]) as machine,
+        SystemdMachine(Path(folder) / "gateway") as machine,
     ):
         while _was_cut(machine, act, side, found["boots"] + 1):
             found["boots"] += 1
@@ -94,7 +94,7 @@ def _cut_before_each(act: str, side: str) -> dict[str, Any]:
     return found
 
 
-def _was_cut(machine: SystemdNode, act: str, side: str, calls: int) -> bool:
+def _was_cut(machine: SystemdMachine, act: str, side: str, calls: int) -> bool:
     """Begin with ``side`` standing, and cut the power before that call; False when the act came through whole."""
     switch = _switch(machine)
     switch.set_up(side)
@@ -110,7 +110,7 @@ def _was_cut(machine: SystemdNode, act: str, side: str, calls: int) -> bool:
     return False
 
 
-def _judge(machine: SystemdNode, act: str, side: str) -> tuple[str, list[str]]:
+def _judge(machine: SystemdMachine, act: str, side: str) -> tuple[str, list[str]]:
     """Return what stands after the boot, and what is wrong with it."""
     seen = _switch(machine).observe()
     wrong = []
@@ -124,5 +124,5 @@ def _judge(machine: SystemdNode, act: str, side: str) -> tuple[str, list[str]]:
     return seen.standing, wrong
 
 
-def _switch(machine: SystemdNode) -> NftablesSwitch:
+def _switch(machine: SystemdMachine) -> NftablesSwitch:
     return NftablesSwitch(CommandTransport("gateway", machine.prefix), virtual_address())
