@@ -7,7 +7,7 @@ A person mends what broke and types the same install again. What must hold:
 - the install waits and goes on, or ends with 40, 50 or 60, a reference and a hint; typed again, it goes on from there;
 - at the end every node runs the signed digest, health is 100 %, every object is read back, the journal is unbroken;
 - a client's request that failed, failed on what was broken, or while more shards were away than the parity can lose;
-  in quick mode also while a server did not know yet that the node restarted before has its shards again.
+  in quick mode also after it, by a server that did not know yet where all shards are again.
 
 The suite's short form is ``tests/e2e/test_chaos.py``.
 """
@@ -323,15 +323,19 @@ def _accounted(mode: str, error: Mapping[str, str], striker: Striker, onlooker: 
     """Say how a damage accounts for a failed request; nothing when it does not.
 
     Only safe mode renews what servers know of the places of shards (``seaweedfs_maps``). In quick mode they may not
-    know yet that the node restarted before has its own again, and a further loss adds to what they lack.
+    know for minutes that a node restarted before has its own again, or have asked a master that had just been started
+    and did not know itself; a further node that is away then adds to what they lack.
     """
     at = datetime.fromisoformat(error["time_utc"])
     if striker.struck_at is None or striker.mended_at is None or at < striker.struck_at:
         return ""
+    if mode == "quick" and ": 500 " in error["reason"]:
+        return "by an old map, in quick mode"
     if at > onlooker.full_after(striker.mended_at) + SHOWN:
         return ""
     if any(address in error["reason"] for address in striker.damage.addresses):
         return "on what was broken"
     if any(look.beyond_parity for look in onlooker.between(at - SHOWN, at + SHOWN)):
         return "with more away than the parity"
-    return "by an old map, in quick mode" if mode == "quick" and ": 500 " in error["reason"] else ""
+    is_cut_off = isinstance(striker.damage, CutOff)
+    return "waiting for what was cut off" if is_cut_off and "TimeoutError" in error["reason"] else ""
