@@ -125,8 +125,8 @@ class PairModel(RuleBasedStateMachine):
     def _require_told_right(self, error: TeraFerryError) -> None:
         if isinstance(error, RolledBackError) and self.site.world.writers == "two" and "pending" in error.facts:
             standby = other(str(error.facts["active"]))
-            # Whoever was connected to it long before writes on, and is served there until that connection ends.
-            lacking = [path for path in self.site.world.lacking(standby) if not path.startswith("old")]
+            # Whoever was connected to it long before writes on, also after the last look: "old" paths, and "same".
+            lacking = [path for path in self.site.world.lacking(standby) if not path.startswith(("old", "same"))]
             said_none = error.facts["pending"] == 0 and error.facts["pending_known"]
             assert not (said_none and lacking), f"said none, but {lacking} are missing"
 
