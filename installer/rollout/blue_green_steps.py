@@ -25,7 +25,13 @@ from teraferry.installer.rollout.blue_green_journal import (
 )
 from teraferry.installer.rollout.blue_green_nodes import StandbyNodes, stands_elsewhere
 from teraferry.installer.rollout.blue_green_parts import BlueGreenParts
-from teraferry.installer.rollout.blue_green_window import let_writes_go, move_primary, rehearse_check, watch_window
+from teraferry.installer.rollout.blue_green_window import (
+    let_writes_go,
+    level_once_more,
+    move_primary,
+    rehearse_check,
+    watch_window,
+)
 from teraferry.installer.rollout.execute import UNDONE, Action, RunRecord
 from teraferry.installer.rollout.plan import BRING_UP, PROVE, SMOKE, STAGE, Plan, Step
 
@@ -265,6 +271,8 @@ class BlueGreenSteps:
 
         def act() -> None:
             if self._parts.replicator.writers == "two":
+                if not self._where.committed:
+                    level_once_more(self._parts, self.active, f"{self.marker}-commit")
                 self.require_no_conflicts()
             # Only what is held now was watched to this moment.
             if not self._where.committed:

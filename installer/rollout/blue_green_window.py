@@ -17,6 +17,9 @@ from teraferry.installer.rollout.stability import Limits, Tally, count_answer, i
 UP_SECONDS = 120.0
 """How long the application of a cluster may take to be well after its processes were started."""
 
+LEVEL_SECONDS = 30.0
+"""How much longer traffic is held while writes are brought level right before the commit."""
+
 
 def rehearse_check(parts: BlueGreenParts, standby: str) -> Tally:
     """Make one check of the window before there is one: what cannot be asked then must be found out now.
@@ -99,6 +102,21 @@ def move_primary(parts: BlueGreenParts, active: str, standby: str, *, marker: st
         # After a kill, or when even this fails, the hold on writes ends by itself.
         promotion.release_writes()
     parts.switch.renew(seconds=parts.window.hold_seconds)
+
+
+def level_once_more(parts: BlueGreenParts, active: str, marker: str) -> None:
+    """Have all that the active cluster acknowledged on the standby before that stands.
+
+    One that died in the window and is back has writes that replication never hears of by itself. Nobody asks for
+    health meanwhile, so it has to be quick: the hold, which is renewed behind it, may not lapse.
+
+    Raises:
+        RefusedError: ``hold-lapsed``, ``replication-stalled`` and others of ``Replicator``, 40.
+    """
+    parts.switch.renew(seconds=parts.window.hold_seconds + LEVEL_SECONDS)
+    parts.replicator.start()
+    stalled = min(LEVEL_SECONDS, parts.window.stalled_after_seconds)
+    parts.replicator.sync_state(active, marker=marker, stalled_after_seconds=stalled)
 
 
 def _watch(parts: BlueGreenParts, standby: str) -> Tally:

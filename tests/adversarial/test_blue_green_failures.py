@@ -15,6 +15,7 @@ from teraferry.bundles.errors import TeraFerryError
 from teraferry.installer.rollout.blue_green import execute_blue_green_switch
 from teraferry.installer.rollout.blue_green_journal import LAPSED, PENDING, pending_of
 from teraferry.installer.rollout.blue_green_plan import ASK, MONITOR, SWITCH
+from teraferry.installer.rollout.blue_green_window import LEVEL_SECONDS
 from teraferry.installer.rollout.execute import RunRecord
 from teraferry.installer.status import status_of
 from tests.fakes.pair_run import PairSite
@@ -200,7 +201,7 @@ def test_standby_that_falls_silent_is_let_go_before_its_hold_is_renewed_once_mor
 
 def test_hold_that_ended_before_the_commit_is_a_rollback(program: Kit) -> None:
     site = PairSite(program)
-    at(site, "conflicts", lambda: site.world.sleep(11))
+    at(site, "conflicts", lambda: site.world.sleep(11 + LEVEL_SECONDS))
 
     error = refusal(site)
 
@@ -393,6 +394,24 @@ def test_green_that_is_back_while_the_rollback_goes_on_drains_after_all(program:
     assert error.facts["pending"] == 0
     assert pending_of(site.entries()) is None
     assert serves_blue(site)
+
+
+def test_what_a_blue_that_died_in_the_window_still_held_is_on_green_before_that_stands(program: Kit) -> None:
+    site = PairSite(program)
+    site.world.replicates = False
+
+    def die_and_come_back() -> None:
+        site.world.write("blue", "late")
+        site.world.kill("blue")
+        site.world.revive("blue")
+        site.world.replicates = True
+
+    at(site, "health green", die_and_come_back, times=3)
+
+    site.install()
+
+    assert "late" in site.world.two.files["green"]
+    assert site.problems() == []
 
 
 def test_write_on_both_sides_is_not_committed_and_both_are_kept(program: Kit) -> None:
