@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def prove(record: Record) -> Outcome:
             record.tell(name)
             with tempfile.TemporaryDirectory(prefix="teraferry-prove-") as folder:
                 record.done(name, _in_a_site(Path(folder), dies_at))
-    return judge(record.pieces(), SECTIONS, crash_free=CRASH_FREE, clients="reads")
+    found = judge(record.pieces(), SECTIONS, crash_free=CRASH_FREE, clients="reads")
+    return replace(found, counts={**found.counts, "at the steps of": NODES})
 
 
 def _in_a_site(folder: Path, dies_at: str) -> dict[str, Any]:
