@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.gateway import GatewayLab
-from tests.lab.nodes import wait_until
+from tests.lab.nodes import LabError, wait_until
 from tests.lab.switch_traffic import MORE
 
 ASK_EVERY_SECONDS = 2.0
@@ -55,10 +55,10 @@ class Seen:
         last_old = max((began for began, name in made if name != turn.side), default=first_new)
         return max(0.0, last_old - first_new)
 
-    def left_behind_seconds(self, moment: float, *, side: str) -> float:
-        """Return how long after ``moment`` the last new connection began that ``side`` did not answer."""
+    def left_behind_seconds(self, moment: float, *, until: float, side: str) -> float:
+        """Return how long after ``moment`` the last new connection began, before ``until``, that went elsewhere."""
         elsewhere = [began for began, _, name in self.new if name != side] + [began for began, _ in self.failed]
-        return max(0.0, max(elsewhere, default=moment) - moment)
+        return max([0.0, *(began - moment for began in elsewhere if moment <= began < until)])
 
 
 class SwitchClients:
@@ -110,7 +110,7 @@ class SwitchClients:
 
     def told(self) -> dict[str, Any]:
         """Return what they tell meanwhile."""
-        nothing: dict[str, Any] = {"open": {}, "made": {}}
+        nothing: dict[str, Any] = {"open": {}, "made": {}, "errors": []}
         content: dict[str, Any] = json.loads(self._report.read_text()) if self._report.exists() else nothing
         return content
 
@@ -119,7 +119,13 @@ class SwitchClients:
         return sum(made.values()) if on is None else made.get(on, 0)
 
     def _wait_for_open(self, on: str, count: int) -> None:
-        wait_until(f"open connections on {on}", lambda: self.told()["open"].get(on, 0) == count, seconds=OPEN_SECONDS)
+        def are_there() -> bool:
+            told = self.told()
+            return told["open"].get(on, 0) == count or bool(told["errors"])
+
+        wait_until(f"open connections on {on}", are_there, seconds=OPEN_SECONDS)
+        if (told := self.told())["open"].get(on, 0) != count:
+            raise LabError(f"{told['open']} open, expected {count} on {on}; {told['errors'][:3]}")
 
     def _signal(self, number: int) -> None:
         if self._process is None:

@@ -28,7 +28,7 @@ from tests.prove.record import Outcome, Record
 OPEN, OPEN_ON_GREEN, NEW_PER_SECOND = 5000, 500, 200
 ROUNDS = 5
 ASK_EVERY_SECONDS = 5.0
-EACH_PHASE = 1000
+EACH_PHASE = 600
 LONG_SECONDS = 600.0
 
 OPEN_IN_INSTALLS = 1000
@@ -104,32 +104,34 @@ def _turn_many(engine: str) -> dict[str, Any]:
 
 def _lose_green(engine: str, accident: str) -> dict[str, Any]:
     """Lose green in the window of one install after another, each time at another moment between two checks."""
-    made, errors, slowest, wrong = 0, 0, 0.0, []
+    moments, ends, wrong = list[float](), list[float](), list[str]()
     with _pair(engine) as pair:
         kit, _ = pair.kit("1.0.0")
-        lose = pair.gateway.freeze if accident == "frozen" else pair.gateway.kill
+        lose, mend = (pair.gateway.kill, pair.gateway.serve)
+        if accident == "frozen":
+            lose, mend = (pair.gateway.freeze, pair.gateway.thaw)
+        clients = _clients(pair)
         for number in range(ROUNDS):
-            clients = _clients(pair, number)
-            moment: list[float] = []
-            failed = pair.install(kit, on_event=_in_window(clients, number / ROUNDS, moment, lambda: lose("green")))
+            failed = pair.install(kit, on_event=_in_window(clients, number / ROUNDS, moments, lambda: lose("green")))
             clients.wait_for_new(EACH_PHASE, on="blue")
-            (pair.gateway.thaw if accident == "frozen" else pair.gateway.serve)("green")
-            seen = clients.end()
-            slowest = max(slowest, seen.left_behind_seconds(moment[0], side="blue"))
-            made, errors = made + len(seen.new), errors + len(seen.errors)
-            wrong += [f"{engine}, {accident}: {each}" for each in seen.errors]
+            ends.append(time.monotonic())
+            mend("green")
             if (failed.status, failed.result.get("cause")) != (50, "monitor-inconclusive"):
                 wrong.append(f"{engine}, {accident}: install {failed.status} {failed.result}")
+        seen = clients.end()
+    bounds = zip(moments, ends, strict=True)
+    slowest = max(seen.left_behind_seconds(moment, until=until, side="blue") for moment, until in bounds)
+    wrong += [f"{engine}, {accident}: {each}" for each in seen.errors]
     if slowest > SILENT_SECONDS:
         wrong.append(f"{engine}, {accident}: a new connection went astray {slowest:.2f} s later")
-    return {"new": made, "errors": errors, "ms": round(1000 * slowest), "wrong": wrong}
+    return {"new": len(seen.new), "errors": len(seen.errors), "ms": round(1000 * slowest), "wrong": wrong}
 
 
 def _lose_the_executor() -> dict[str, Any]:
     """Kill the executor after the cutover; the kernel has to bring traffic back, and the next install to say so."""
     with _pair("nftables") as pair:
         kit, _ = pair.kit("1.0.0")
-        clients, moment = _clients(pair, 0), list[float]()
+        clients, moment = _clients(pair), list[float]()
 
         def at(event: Event, process: subprocess.Popen[bytes]) -> None:
             _in_window(clients, 0.0, moment, lambda: process.send_signal(signal.SIGKILL))(event)
@@ -140,7 +142,7 @@ def _lose_the_executor() -> dict[str, Any]:
         pair.watches(seconds=3)
         again = pair.install(kit)
         stands = pair.gateway.answers()
-    late = seen.left_behind_seconds(moment[0], side="blue")
+    late = seen.left_behind_seconds(moment[0], until=time.monotonic(), side="blue")
     wrong = [f"executor: {each}" for each in seen.errors + [said for _, said in seen.failed]]
     if (again.status, again.result.get("hold_lapsed"), stands) != (0, True, "green"):
         wrong.append(f"executor: the next install {again.status} {again.result}, {stands} serves")
@@ -165,8 +167,8 @@ def _in_window(
     return at
 
 
-def _clients(pair: PairLab, number: int) -> SwitchClients:
-    clients = SwitchClients(pair.gateway, pair.folder / f"clients-{number}.json", new_per_second=NEW_PER_SECOND)
+def _clients(pair: PairLab) -> SwitchClients:
+    clients = SwitchClients(pair.gateway, pair.folder / "clients.json", new_per_second=NEW_PER_SECOND)
     clients.start(OPEN_IN_INSTALLS, on="blue")
     return clients
 
