@@ -20,7 +20,8 @@ from teraferry.installer.adapters.cluster.seaweedfs_placement import parse_place
 from teraferry.installer.adapters.cluster.seaweedfs_rpc import CallFailedError, call_leader
 from teraferry.installer.ports import ClusterObservation
 from teraferry.installer.rollout.gates import judge_health
-from tests.lab.nodes import Node
+from tests.lab.nodes import LabError, Node
+from tests.lab.sshd import LabSshd
 from tests.lab.weed import Service, WeedCluster
 
 LOOK_EVERY_SECONDS = 0.25
@@ -75,6 +76,43 @@ class CutOff:
 
     def mend(self) -> None:
         self.node.run("ip", "link", "set", "eth0", "up")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Every ssh connection to a node breaks; the next one is let in."""
+
+    server: LabSshd
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return ()
+
+    def strike(self) -> None:
+        if not self.server.cut():
+            raise LabError("no connection to cut, expected one")
+
+    def mend(self) -> None:
+        """Nothing is broken any more."""
+
+
+class Together:
+    """Several damages at once; none is one, too."""
+
+    def __init__(self, *damages: Damage) -> None:
+        self._damages = damages
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return tuple(address for damage in self._damages for address in damage.addresses)
+
+    def strike(self) -> None:
+        for damage in self._damages:
+            damage.strike()
+
+    def mend(self) -> None:
+        for damage in self._damages:
+            damage.mend()
 
 
 @dataclass(frozen=True)

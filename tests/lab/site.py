@@ -100,7 +100,8 @@ class LabSite:
         lines = [
             '[site]\nname = "lab-dc1"\ntier = "1"\n',
             f'[registry]\nurl = "https://{ADDRESSES["registry"]}:{registry_port}"\nca = "/etc/teraferry/ca.pem"',
-            'credentials = { user = "loader", password_file = "/etc/teraferry/registry.password" }\n',
+            'credentials = { user = "loader", password_file = "/etc/teraferry/registry.password" }',
+            'nodes_pull_above = "16MiB"\n',
             f'[cluster]\nengine = "seaweedfs"\nmasters = ["{core}:{MASTER_PORT}"]\nmode = "safe"',
             f"soak_seconds = {self.soak_seconds}\nstalled_after_seconds = 120",
             f'on_failure = "stop"\nweed = "{self.cluster.master.program}"\n',
