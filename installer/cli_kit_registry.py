@@ -25,13 +25,19 @@ THIS_MACHINE = "this machine"
 
 
 def make_kit_registry(site: Site, place: wiring.Place, progress: Progress, *, journal: Journal) -> KitRegistry | None:
-    """Return the registry that a release brings to ``site``; None where the site has one of its own."""
+    """Return the registry that a release brings to ``site``; None where the site has one of its own.
+
+    Raises:
+        RefusedError: ``touches-protected-path``, 40: it would write where a key lives.
+    """
     table = site.registry.service
     if table is None:
         return None
     from teraferry.installer.kit_registry.bring_up import KitRegistry, KitRegistryParts
     from teraferry.installer.kit_registry.documents import encode_configuration
+    from teraferry.installer.rollout.protected import require_registry_keeps_away
 
+    require_registry_keeps_away(site)
     identity = make_identity(site, table, place)
     return KitRegistry(
         KitRegistryParts(

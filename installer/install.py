@@ -8,24 +8,31 @@ and what runs at the end is compared with what was signed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from teraferry.bundles.digest import Digest
-from teraferry.bundles.errors import Fact, OperatorNeededError, RefusedError, RolledBackError
+from teraferry.bundles.errors import Fact, RefusedError, RolledBackError
 from teraferry.bundles.manifest import Release
 from teraferry.bundles.progress import Progress
 from teraferry.installer.images.load import LoadReport, load_images
 from teraferry.installer.images.loaded import require_loaded
 from teraferry.installer.kit_registry.bring_up import KitRegistry
 from teraferry.installer.ports import Entry, Journal, Lock, Registry
-from teraferry.installer.rollout.execute import DONE, ENDED, GATE, INTENT, STARTED, Clock, RunRecord
+from teraferry.installer.rollout.execute import DONE, GATE, INTENT, STARTED, Clock, RunRecord
 from teraferry.installer.rollout.journal import head_of
 from teraferry.installer.rollout.plan import Plan
-from teraferry.installer.rollout.runs import SUPERSEDED, OpenRun, installed_version_of, open_run_of
+from teraferry.installer.rollout.runs import (
+    SUPERSEDED,
+    OpenRun,
+    end_rolled_back,
+    end_run,
+    installed_version_of,
+    open_run_of,
+)
 from teraferry.installer.rollout.tier import Rollout
 from teraferry.installer.trust.record import release_facts
 from teraferry.installer.verify import VerifiedBundle
@@ -112,36 +119,12 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
         try:
             parts.rollout.roll_out(plan, record, begun_with)  # 4
         except RolledBackError:
-            _end_rolled_back(record)
+            end_rolled_back(record)
             raise
         parts.rollout.keys.require_kept(record, "at the end")  # 5
         parts.rollout.require_done(plan, begun_with)
-        _end(record)
+        end_run(record)
     return InstallReport(plan.nodes, load, _head_of(parts), resumed, parts.rollout.outcome(record.entries()))
-
-
-def _end_rolled_back(record: RunRecord) -> None:
-    # A disk that takes no more lines must not hide what became of the site; typed again, the run ends.
-    with suppress(RefusedError):
-        record.note(ENDED, outcome="rolled-back")
-
-
-def _end(record: RunRecord) -> None:
-    """Write the run's last entry.
-
-    Raises:
-        OperatorNeededError: ``end-not-recorded``, 60. OperatorNeededError: ``journal-corrupt``, 62.
-    """
-    try:
-        record.note(ENDED, outcome="done")
-    except RefusedError as error:
-        # Its own status would say that nothing was changed.
-        raise OperatorNeededError(
-            "end-not-recorded",
-            f"run {record.run}: all of it runs as signed, but {error.message}",
-            hint=error.hint,
-            facts={**error.facts, "run": record.run, "cause": error.reference},
-        ) from error
 
 
 @contextmanager

@@ -20,11 +20,19 @@ from teraferry.bundles.progress import Progress
 from teraferry.installer.ports import Entry, Journal, Lock
 from teraferry.installer.rollout.blue_green_journal import BACKWARDS
 from teraferry.installer.rollout.compliance import ComplianceGate
-from teraferry.installer.rollout.execute import ENDED, STARTED, Clock, RunRecord
+from teraferry.installer.rollout.execute import STARTED, Clock, RunRecord
 from teraferry.installer.rollout.plan import DRAIN, PATCH, Plan
 from teraferry.installer.rollout.rolling import take_back
 from teraferry.installer.rollout.rolling_tier import RollingRollout, baseline_of_run, require_whole_at_the_end
-from teraferry.installer.rollout.runs import OpenRun, committed_run_of, open_run_of, patched_by, release_before
+from teraferry.installer.rollout.runs import (
+    OpenRun,
+    committed_run_of,
+    end_rolled_back,
+    end_run,
+    open_run_of,
+    patched_by,
+    release_before,
+)
 
 Old = Mapping[tuple[str, str], Digest]
 
@@ -86,7 +94,7 @@ def _take_back(parts: RollingRollbackParts, unfinished: OpenRun) -> Mapping[str,
     with _locked(parts):
         take_back(plan, rollout.parts, record, baseline=baseline)
         require_whole_at_the_end(rollout.parts, baseline, "every node is back on its old version")
-        record.note(ENDED, outcome="rolled-back")
+        end_run(record, outcome="rolled-back", so_far="every node is back on its old version")
     return {"did": "rolled-back", "nodes": before}
 
 
@@ -112,11 +120,11 @@ def _go_back(parts: RollingRollbackParts, committed: Entry, unfinished: OpenRun 
         try:
             rollout.roll_out(plan, record, begun_with)
         except RolledBackError:
-            record.note(ENDED, outcome="rolled-back")
+            end_rolled_back(record)
             raise
         rollout.keys.require_kept(record, "at the end")
         rollout.require_done(plan, begun_with)
-        record.note(ENDED, outcome="done")
+        end_run(record)
     return {"did": "went-back", "version": version, "nodes": list(plan.nodes)}
 
 

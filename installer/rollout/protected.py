@@ -84,10 +84,28 @@ def require_commands_keep_away(site: Site) -> None:
                 raise touches(what, named, key.name)
 
 
+def require_registry_keeps_away(site: Site) -> None:
+    """Refuse a registry service that would write where a key lives, on whatever machine that is.
+
+    Raises:
+        RefusedError: ``touches-protected-path``, 40.
+    """
+    service = site.registry.service
+    if service is None:
+        return
+    credentials = site.registry.credentials
+    made = (site.registry.ca, None if credentials is None else credentials.password_file)
+    for path in (service.path, service.data, service.settings, *made):
+        for place in protected_places(site):
+            if path is not None and _meet(path, place.path):
+                raise touches(f"[registry.service] {path}", place.path, place.key)
+
+
 def _commands_of_tables(site: Site) -> list[tuple[str, tuple[str, ...]]]:
     replication = site.replication
     tables: dict[str, list[object]] = {
         "[cluster]": [] if site.cluster is None else list(site.cluster.node_ways().values()),
+        "[registry.service]": [site.registry.service],
         "[traffic]": [site.traffic],
         "[replication]": [] if replication is None else [replication, replication.postgresql],
     }

@@ -1,16 +1,17 @@
-"""What the journal says of whole runs: which one is half done, and what the last good one brought in. Pure.
+"""What the journal says of whole runs: which one is half done, and what the last good one brought in.
 
-And the last look of a run, which is the same in both tiers: what runs is what was signed.
+And the end of a run, which is the same in both tiers: the last look at what runs, and the last entry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from teraferry.bundles.digest import Digest
-from teraferry.bundles.errors import OperatorNeededError
+from teraferry.bundles.errors import OperatorNeededError, RefusedError
 from teraferry.installer.ports import Entry, Workload
 from teraferry.installer.rollout.execute import ENDED, STARTED, RunRecord
 from teraferry.installer.rollout.plan import PATCH, Plan
@@ -114,3 +115,28 @@ def require_signed_digests_run(plan: Plan, workloads: Mapping[tuple[str, str], W
                 exit_status=60,
                 facts={"node": target.node, "expected": target.digest, "found": sorted(running)},
             )
+
+
+def end_rolled_back(record: RunRecord) -> None:
+    """Write a run's last entry after what it changed was taken back; that is what its caller is about to say."""
+    # A disk that takes no more lines must not hide what became of the site; typed again, the run ends.
+    with suppress(RefusedError):
+        record.note(ENDED, outcome="rolled-back")
+
+
+def end_run(record: RunRecord, *, outcome: str = "done", so_far: str = "all of it runs as signed") -> None:
+    """Write the run's last entry.
+
+    Raises:
+        OperatorNeededError: ``end-not-recorded``, 60. OperatorNeededError: ``journal-corrupt``, 62.
+    """
+    try:
+        record.note(ENDED, outcome=outcome)
+    except RefusedError as error:
+        # Its own status would say that nothing was changed.
+        raise OperatorNeededError(
+            "end-not-recorded",
+            f"run {record.run}: {so_far}, but {error.message}",
+            hint=error.hint,
+            facts={**error.facts, "run": record.run, "cause": error.reference},
+        ) from error

@@ -15,6 +15,7 @@ from teraferry.installer.rollout.protected import (
     Protected,
     protected_places,
     require_commands_keep_away,
+    require_registry_keeps_away,
     require_untouched,
 )
 from teraferry.installer.site.load import parse_site
@@ -109,6 +110,28 @@ def test_program_of_tier_2_that_names_a_handle_is_refused(table: str, changes: d
     with pytest.raises(RefusedError) as caught:
         require_commands_keep_away(site_of(text))
     assert (caught.value.reference, f"[{table}]" in caught.value.message) == ("touches-protected-path", True)
+
+
+SERVICE = """
+[registry.service]
+file = "bin/registry"
+"""
+
+
+@pytest.mark.parametrize(
+    "field", ['data = "/var/lib/tpm/images"', 'settings = "/etc/terachat"', 'path = "/var/lib/terachat/company.key"']
+)
+def test_registry_that_would_write_where_a_key_lives_is_refused(field: str) -> None:
+    text = SITE.replace("\n[cluster]", f"{SERVICE}{field}\n\n[cluster]") + TPM.replace(BLOB, f"{BLOB[:-8]}")
+
+    with pytest.raises(RefusedError) as caught:
+        require_registry_keeps_away(site_of(text))
+    assert caught.value.reference == "touches-protected-path"
+
+
+def test_registry_that_keeps_away_passes() -> None:
+    require_registry_keeps_away(site_of(SITE.replace("\n[cluster]", f"{SERVICE}\n[cluster]") + TPM))
+    require_registry_keeps_away(site_of())
 
 
 def test_commands_that_keep_away_pass() -> None:
