@@ -15,13 +15,16 @@ settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
 LONGEST_FIRST = (
-    "e2e/test_killed_for_real.py",
-    "e2e/test_cutover_killed_for_real.py",
-    "e2e/test_egress.py",
     "integration/test_weed_lab.py",
-    "e2e/test_evicted_key.py",
+    "e2e/test_egress.py",
     "e2e/test_chaos.py",
+    "e2e/test_killed_for_real.py",
     "contract/test_cluster.py",
+    "e2e/test_cutover_killed_for_real.py",
+    "e2e/test_swarm_site.py",
+    "integration/test_masters_roll.py",
+    "e2e/test_evicted_key.py",
+    "e2e/test_blue_green_quick.py",
     "e2e/test_memory.py",
     "e2e/test_refusals_at_the_site.py",
 )
