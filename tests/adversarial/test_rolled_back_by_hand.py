@@ -15,6 +15,8 @@ from tests.fakes.rollout_run import MODES, Kit, Site
 from tests.fakes.rollout_site import FILER, OLD, VOLUME_NODES, Killed, Life, address_of
 
 SHARES = 4
+STRIDE = 4 * SHARES
+"""Each share takes one touch of so many: together every fourth."""
 READS = ("observe", "running", "selected", "staged", "serves", "has_blob", "get_manifest", "require_ready", "confirm")
 
 
@@ -42,7 +44,7 @@ def test_install_killed_anywhere_is_taken_back(kit: Kit, mode: str, share: int) 
     Site(None, kit, mode=mode).install(whole)
     begun, ended = (whole.touches.index(f"journal {event}: after") + 1 for event in ("run-started", "run-ended"))
     failures = {}
-    for kill_at in [n for n in kill_points(whole.touches) if begun <= n < ended][share :: SHARES * 2]:
+    for kill_at in [n for n in kill_points(whole.touches) if begun <= n < ended][share::STRIDE]:
         site = Site(None, kit, mode=mode)
         site.killed(kill_at)
         try:
@@ -83,7 +85,7 @@ def test_rollback_killed_anywhere_ends_well_when_typed_again(kit: Kit, begin: ob
     first.rollback(whole)
     assert first.problems(digest=OLD) == []
     failures = {}
-    for kill_at in kill_points(whole.touches)[share :: SHARES * 2]:
+    for kill_at in kill_points(whole.touches)[share::STRIDE]:
         site: Site = begin(kit, mode)
         with pytest.raises(Killed):
             site.rollback(Life(kill_at))

@@ -8,7 +8,6 @@ import pytest
 
 from teraferry.installer.adapters.journal.file import FileJournal
 from teraferry.installer.rollout.execute import DONE
-from tests.lab.docker_swarm import WORKERS
 from tests.lab.nodes import wait_until
 from tests.lab.secops import Secops
 from tests.lab.swarm_site import SERVICE, SwarmSite
@@ -18,7 +17,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def site(secops: Secops, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwarmSite]:
-    with SwarmSite(tmp_path_factory.mktemp("swarm-site")) as site:
+    with SwarmSite(tmp_path_factory.mktemp("swarm-site"), workers=("w-1", "w-2")) as site:
         answer = site.type("trust", "pin", str(secops.root), "--fingerprint", secops.fingerprint)
         assert answer.status == 0, answer.stderr
         yield site
@@ -47,9 +46,9 @@ def test_image_comes_from_the_kit_by_the_local_registry_to_every_node_and_the_sw
         "service", "inspect", "--format", "{{.Spec.TaskTemplate.ContainerSpec.Image}}", SERVICE
     ).endswith(f"@{digest}")
     # Each node takes tasks again, and what ran there was elsewhere meanwhile.
-    assert site.docker("node", "ls", "--format", "{{.Availability}}").split() == ["Drain", "Active", "Active", "Active"]
+    assert site.docker("node", "ls", "--format", "{{.Availability}}").split() == ["Drain", "Active", "Active"]
     entries = FileJournal(site.state / "journal.jsonl").replay()
     steps = [entry.step for entry in entries if entry.event == DONE]
-    assert {f"drain_node {name}" for name in WORKERS} <= set(steps)
+    assert {f"drain_node {name}" for name in site.workers} <= set(steps)
     assert len(steps) == len(set(steps))
     wait_until("the doctor to be content", lambda: site.type("doctor").status == 0)

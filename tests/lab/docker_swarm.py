@@ -6,6 +6,7 @@ The services run a static busybox that is on every node already, under a name th
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -60,11 +61,13 @@ class SwarmLab:
 
     Args:
         folder: Empty or missing; holds everything.
+        workers: Some of ``WORKERS``.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, workers: Sequence[str] = WORKERS) -> None:
         self._folder = folder
-        self.lab = Lab(folder / "lab", ADDRESSES)
+        self.workers = tuple(workers)
+        self.lab = Lab(folder / "lab", {name: ADDRESSES[name] for name in ("site", "manager", *workers)})
         self._stack = ExitStack()
         self._daemons: dict[str, Daemon] = {}
 
@@ -100,8 +103,8 @@ class SwarmLab:
     def cluster(self, *, manager: str = "manager", stalled_after_seconds: int = 60) -> Cluster:
         """Return the product's own cluster, wired from a site file."""
         text = _SITE.format(manager=manager, stalled=stalled_after_seconds)
-        for name in ("manager", *WORKERS, "site"):
-            role = "volume" if name in WORKERS else "filer" if name == "manager" else "app"
+        for name in ("manager", *self.workers, "site"):
+            role = "volume" if name in self.workers else "filer" if name == "manager" else "app"
             prefix = json.dumps(self.lab.node(name).prefix)
             text += _NODE.format(name=name, role=role, address=self.address(name), prefix=prefix)
         site = parse_site(text.encode(), name="site.toml")
@@ -112,10 +115,10 @@ class SwarmLab:
         self._stack.enter_context(self.lab)
         image = self._folder / "image.tar"
         make_docker_archive(image, [IMAGE], [layer_tar({"bin/sleep": Path("/bin/busybox").read_bytes()})])
-        for name in ("manager", *WORKERS):
+        for name in ("manager", *self.workers):
             self._daemons[name] = Daemon(self.lab.node(name), self._folder / f"{name}.log")
             self._daemons[name].start()
-        for name in ("manager", *WORKERS):
+        for name in ("manager", *self.workers):
             self._daemons[name].wait()
             self.lab.node(name).run(DOCKER, "load", "--quiet", "--input", str(image))
         own = ADDRESSES["manager"]
@@ -125,7 +128,7 @@ class SwarmLab:
             *("--availability", "drain", "--dispatcher-heartbeat", "1s"),
         )
         token = self.docker("swarm", "join-token", "--quiet", "worker")
-        for name in WORKERS:
+        for name in self.workers:
             address = ADDRESSES[name]
             join = ("swarm", "join", "--token", token, "--advertise-addr", address, "--listen-addr", f"{address}:2377")
             self.lab.node(name).run(DOCKER, *join, f"{own}:2377")

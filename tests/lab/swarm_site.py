@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.docker_node import DOCKER
-from tests.lab.docker_swarm import ADDRESSES, PORT, WORKERS, SwarmLab
+from tests.lab.docker_swarm import ADDRESSES, PORT, SwarmLab
 from tests.lab.images import layer_tar, make_oci_layout
 from tests.lab.nodes import Node
 from tests.lab.registry import LabRegistry
@@ -82,7 +82,7 @@ class SwarmSite(SwarmLab):
         self.registry.start()
         self._stack.callback(self.registry.stop)
         self._push_old(site)
-        for name in ("manager", *WORKERS):
+        for name in ("manager", *self.workers):
             self._set_up(self.lab.node(name))
         self.state = self._folder / "state"
         self.site_file = self._folder / "site.toml"
@@ -110,7 +110,7 @@ class SwarmSite(SwarmLab):
 
     def agents(self) -> dict[str, str]:
         """Return what each worker's own container runs, by the digest that it was pulled by."""
-        return {name: self._digest_of(self.lab.node(name)) for name in WORKERS}
+        return {name: self._digest_of(self.lab.node(name)) for name in self.workers}
 
     def _digest_of(self, node: Node) -> str:
         image = node.run(DOCKER, "inspect", "--format", "{{.Image}} {{.State.Running}}", CONTAINER).stdout.decode()
@@ -160,7 +160,7 @@ class SwarmSite(SwarmLab):
     def _site_toml(self) -> str:
         registry = self.registry
         text = _SITE.format(ca=registry.ca_file, user=registry.user, password_file=registry.password_file)
-        for name in ("manager", *WORKERS):
+        for name in ("manager", *self.workers):
             role = "app" if name == "manager" else "volume"
             text += f'\n[[node]]\nname = "{name}"\nrole = "{role}"\naddress = "{ADDRESSES[name]}:{PORT}"\n'
             text += f"transport = {{ command = {json.dumps(self.lab.node(name).prefix)} }}\n"
