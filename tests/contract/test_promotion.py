@@ -23,10 +23,11 @@ from teraferry.bundles.errors import RefusedError
 from teraferry.installer.adapters.replicator.command_primary import CommandPrimary
 from teraferry.installer.adapters.transport.local import LocalTransport
 from teraferry.installer.blue_green_ports import Promotion, Replicator
-from tests.fakes.one_writer import OTHER, FakeOneWriter, load, store
+from tests.fakes.one_writer import OTHER, FakeOneWriter, load
 from tests.fakes.pair_hands import PairReplicator
 from tests.fakes.pair_world import PairWorld
 from tests.fakes.rollout_site import Life
+from tests.fakes.site_program import store
 from tests.lab.db_clients import DbClient
 from tests.lab.nodes import wait_until
 from tests.lab.postgres_pair import PostgresPair, postgres_pair

@@ -22,8 +22,9 @@ from teraferry.installer.adapters.transport.local import LocalTransport
 from teraferry.installer.blue_green_ports import Replicator
 from tests.fakes.pair_hands import PairReplicator
 from tests.fakes.pair_world import PairWorld
-from tests.fakes.replicator import FakeReplicator, load, store
+from tests.fakes.replicator import FakeReplicator, load
 from tests.fakes.rollout_site import Life
+from tests.fakes.site_program import store
 from tests.lab.nodes import Lab
 from tests.lab.weed import weed_binary
 from tests.lab.weed_pair import ADDRESSES, WeedPair, replicator_from_site

@@ -7,7 +7,6 @@ Run as a program it is a site's own replication behind ``CommandReplicator``, wi
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from teraferry.bundles.errors import RefusedError
 from teraferry.installer.blue_green_ports import ReplicationObservation
+from tests.fakes.site_program import load_from, run_word
 
 OTHER = {"blue": "green", "green": "blue"}
 
@@ -154,25 +154,9 @@ def answer(fake: FakeReplicator, word: str, *words: str) -> dict[str, object]:
 
 
 def load(state: Path) -> FakeReplicator:
-    return FakeReplicator(**json.loads(state.read_text()))
-
-
-def store(fake: FakeReplicator, state: Path) -> None:
-    state.write_text(json.dumps(asdict(fake)))
-
-
-def main() -> int:
-    state = Path(sys.argv[1])
-    fake = load(state)
-    try:
-        said = answer(fake, *sys.argv[2:])
-    except RefusedError as error:
-        print(error.message, file=sys.stderr)
-        return 1
-    store(fake, state)
-    print(json.dumps(said))
-    return 0
+    """Return the fake over a program's state."""
+    return load_from(state, FakeReplicator)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_word(FakeReplicator, answer))

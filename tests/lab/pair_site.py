@@ -21,7 +21,8 @@ from teraferry.installer.blue_green_ports import TrafficSwitch
 from teraferry.installer.cli_blue_green import make_switch
 from teraferry.installer.site.load import parse_site
 from teraferry.keys.tuf_metadata import Root, fingerprint_of, parse_metadata
-from tests.fakes.replicator import FakeReplicator, load, store
+from tests.fakes.replicator import FakeReplicator, load
+from tests.fakes.site_program import store
 from tests.lab.gateway import BLUE, GREEN, PORTS, REPOSITORY, VIRTUAL, GatewayLab
 from tests.lab.haproxy import HAPROXY_FILES, HaproxyLab
 from tests.lab.house import PRODUCT, House
