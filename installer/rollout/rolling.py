@@ -102,7 +102,8 @@ class _Rolling:
             jobs=parts.staging_jobs,
             before_step=self._halt_if_asked,
         )
-        execute(self._steps.in_order(self._plan), self._record, parts.progress, before_step=self._halt_if_asked)
+        in_turn = self._steps.in_order(actions, self._plan)
+        execute(in_turn, self._record, parts.progress, before_step=self._halt_if_asked)
 
     def _halt_if_asked(self, step: Step) -> None:
         if not may_halt_before(step, mode=self._parts.mode):
@@ -198,7 +199,9 @@ class _Rolling:
             if not self._record.is_rolling_back():
                 self._record.note(ROLLBACK, reason=reason)
             self._steps.reopen(back, prefix="rollback ")
-            execute(self._steps.in_order(back, prefix="rollback "), self._record, self._parts.progress)
+            actions = self._steps.actions(back, prefix="rollback ")
+            in_turn = self._steps.in_order(actions, back, prefix="rollback ")
+            execute(in_turn, self._record, self._parts.progress)
             self._parts.keys.require_kept(self._record, "after the rollback")
         except KeyContinuityError:
             raise

@@ -46,12 +46,11 @@ class RollingSteps:
             for step in plan.steps
         ]
 
-    def in_order(self, plan: Plan, *, prefix: str = "") -> Iterator[Action]:
-        """Yield the actions in their order; of the masters, the one that leads when it is their turn comes last.
+    def in_order(self, actions: Sequence[Action], plan: Plan, *, prefix: str = "") -> Iterator[Action]:
+        """Yield the actions of ``plan`` in turn; of the masters, the one that leads when it is their turn comes last.
 
         Each election is one that clients wait for. One in hand comes first: without it no other may be touched.
         """
-        actions = self.actions(plan, prefix=prefix)
         masters = {target.node: target.address for target in plan.targets if target.role == "master"}
         yield from (each for each in actions if each.step.action == planning.STAGE or each.step.node not in masters)
         while masters:
