@@ -7,8 +7,7 @@ and what runs at the end is compared with what was signed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -30,6 +29,7 @@ from teraferry.installer.rollout.runs import (
     OpenRun,
     end_rolled_back,
     end_run,
+    held_for_run,
     installed_version_of,
     open_run_of,
 )
@@ -114,7 +114,7 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
         if parts.instead_of:
             record.note("locks-taken-over", holder=parts.instead_of)
 
-    with _locked(parts):
+    with held_for_run(parts.lock, parts.journal, keeps=parts.rollout.is_in_hand):
         load = _load(bundle, parts, record, begin)  # 2, 3
         try:
             parts.rollout.roll_out(plan, record, begun_with)  # 4
@@ -125,20 +125,6 @@ def install(bundle: VerifiedBundle, plan: Plan, parts: InstallParts) -> InstallR
         parts.rollout.require_done(plan, begun_with)
         end_run(record)
     return InstallReport(plan.nodes, load, _head_of(parts), resumed, parts.rollout.outcome(record.entries()))
-
-
-@contextmanager
-def _locked(parts: InstallParts) -> Iterator[None]:
-    """Hold the lock on every node, and give it back unless a node is left in hand."""
-    parts.lock.acquire()
-    try:
-        yield
-    finally:
-        # While something is in hand the lock stays: another machine's installer would not know what.
-        entries = parts.journal.replay()
-        still_open = open_run_of(entries)
-        if still_open is None or not _is_in_hand(parts, entries, still_open.run):
-            parts.lock.release()
 
 
 def require_upgrade_allowed(release: Release, installed: str | None) -> None:

@@ -34,7 +34,7 @@ from teraferry.installer.rollout.blue_green_way_back import drain_home, pending_
 from teraferry.installer.rollout.blue_green_window import let_go
 from teraferry.installer.rollout.execute import ENDED, STARTED, Clock, RunRecord
 from teraferry.installer.rollout.plan import Plan
-from teraferry.installer.rollout.runs import OpenRun, open_run_of
+from teraferry.installer.rollout.runs import OpenRun, held_for_run, open_run_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +69,19 @@ def roll_back(parts: RollbackParts) -> Mapping[str, Fact]:
         _require_not_committed(parts, unfinished)
         parts.confirm(f"Roll back the interrupted install of {unfinished.facts.get('version')}?")
         let_go(parts.switch)  # Clients first: a cluster that died must not keep them while its nodes are asked for.
-        return _locked(parts, lambda: _end_interrupted(parts, unfinished))
+        with held_for_run(parts.lock, parts.journal):
+            return _end_interrupted(parts, unfinished)
     if pending is not None and not backwards:
-        return _locked(parts, lambda: _recover(parts, pending))
+        with held_for_run(parts.lock, parts.journal):
+            return _recover(parts, pending)
     committed = committed_of(entries)
     if not backwards and committed.run.startswith(BACKWARDS):
         # Typed once more, it would bring the very release back that somebody wanted to be rid of.
         raise _nothing("the release before stands already")
     if not backwards and not committed.run:
         raise _nothing("no tier 2 install was ever committed")
-    return _locked(parts, lambda: _cut_back(parts, entries, unfinished))
+    with held_for_run(parts.lock, parts.journal):
+        return _cut_back(parts, entries, unfinished)
 
 
 def _require_not_committed(parts: RollbackParts, unfinished: OpenRun) -> None:
@@ -147,16 +150,6 @@ def _cut_back(parts: RollbackParts, entries: Sequence[Entry], unfinished: OpenRu
     record.note(ENDED, outcome="done")
     told = outcome_of(record.entries())
     return {"did": "cut-back", "standing": standby, "version": version, **told}
-
-
-def _locked(parts: RollbackParts, act: Callable[[], Mapping[str, Fact]]) -> Mapping[str, Fact]:
-    parts.lock.acquire()
-    try:
-        return act()
-    finally:
-        # While a run is open, another machine's installer must not begin one of its own.
-        if open_run_of(parts.journal.replay()) is None:
-            parts.lock.release()
 
 
 def _nothing(found: str) -> RefusedError:

@@ -9,8 +9,7 @@ behind the same gates as it came: one node at a time, at exactly 100 % health.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +28,7 @@ from teraferry.installer.rollout.runs import (
     committed_run_of,
     end_rolled_back,
     end_run,
+    held_for_run,
     open_run_of,
     patched_by,
     release_before,
@@ -77,7 +77,7 @@ def roll_back_rolling(parts: RollingRollbackParts) -> Mapping[str, Fact]:
     if committed.run.startswith(BACKWARDS):
         # Typed once more, it would go back further than anybody looked.
         raise _nothing("the release before is back already")
-    return _go_back(parts, committed, unfinished)
+    return _go_back(parts, entries, committed)
 
 
 def _take_back(parts: RollingRollbackParts, unfinished: OpenRun) -> Mapping[str, Fact]:
@@ -91,15 +91,15 @@ def _take_back(parts: RollingRollbackParts, unfinished: OpenRun) -> Mapping[str,
     before = sorted({node for node, _ in patched_by(record)})
     parts.confirm(f"Take the interrupted install of {unfinished.facts.get('version')} back ({_named(before)})?")
     baseline = baseline_of_run(unfinished.first)
-    with _locked(parts):
+    with held_for_run(parts.lock, parts.journal):
         take_back(plan, rollout.parts, record, baseline=baseline)
         require_whole_at_the_end(rollout.parts, baseline, "every node is back on its old version")
         end_run(record, outcome="rolled-back", so_far="every node is back on its old version")
     return {"did": "rolled-back", "nodes": before}
 
 
-def _go_back(parts: RollingRollbackParts, committed: Entry, unfinished: OpenRun | None) -> Mapping[str, Fact]:
-    entries = parts.journal.replay()
+def _go_back(parts: RollingRollbackParts, entries: Sequence[Entry], committed: Entry) -> Mapping[str, Fact]:
+    unfinished = open_run_of(entries)
     plan = parts.plan_back(patched_by(RunRecord(parts.journal, run=committed.run, clock=parts.clock)))
     rollout = parts.rollout(plan)
     _require_one_version(plan, parts.places, committed)
@@ -113,7 +113,7 @@ def _go_back(parts: RollingRollbackParts, committed: Entry, unfinished: OpenRun 
         parts.compliance.require_open()
     begun_with = rollout.require_ready(entries, run=run)
     parts.confirm(f"Go back from {committed.facts.get('version')} to {version} ({_named(plan.nodes)})?")
-    with _locked(parts):
+    with held_for_run(parts.lock, parts.journal):
         if unfinished is None:
             record.note(STARTED, "", **{**before, "tier": "1", "nodes": list(plan.nodes), **begun_with})
         rollout.keys.begin(record, keys)
@@ -126,17 +126,6 @@ def _go_back(parts: RollingRollbackParts, committed: Entry, unfinished: OpenRun 
         rollout.require_done(plan, begun_with)
         end_run(record)
     return {"did": "went-back", "version": version, "nodes": list(plan.nodes)}
-
-
-@contextmanager
-def _locked(parts: RollingRollbackParts) -> Iterator[None]:
-    """Hold the lock on every node; while a run is open, another machine's installer must not begin one of its own."""
-    parts.lock.acquire()
-    try:
-        yield
-    finally:
-        if open_run_of(parts.journal.replay()) is None:
-            parts.lock.release()
 
 
 def _require_one_version(plan: Plan, places: Sequence[tuple[str, str]], committed: Entry) -> None:

@@ -1,18 +1,18 @@
 """What the journal says of whole runs: which one is half done, and what the last good one brought in.
 
-And the end of a run, which is the same in both tiers: the last look at what runs, and the last entry.
+And what is the same in both tiers: the lock that is held meanwhile, the last look at what runs, and the last entry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from teraferry.bundles.digest import Digest
 from teraferry.bundles.errors import OperatorNeededError, RefusedError
-from teraferry.installer.ports import Entry, Workload
+from teraferry.installer.ports import Entry, Journal, Lock, Workload
 from teraferry.installer.rollout.execute import ENDED, STARTED, RunRecord
 from teraferry.installer.rollout.plan import PATCH, Plan
 
@@ -122,6 +122,29 @@ def end_rolled_back(record: RunRecord) -> None:
     # A disk that takes no more lines must not hide what became of the site; typed again, the run ends.
     with suppress(RefusedError):
         record.note(ENDED, outcome="rolled-back")
+
+
+@contextmanager
+def held_for_run(
+    lock: Lock, journal: Journal, *, keeps: Callable[[Sequence[Entry]], bool] = lambda _: True
+) -> Iterator[None]:
+    """Hold the lock on every node, and give it back unless a run is left open that ``keeps`` it.
+
+    Another machine's installer would not know what that run has in hand.
+
+    Args:
+        lock: Over all nodes.
+        journal: Says afterwards which run is open.
+        keeps: Told that run's entries.
+    """
+    lock.acquire()
+    try:
+        yield
+    finally:
+        entries = journal.replay()
+        still_open = open_run_of(entries)
+        if still_open is None or not keeps([entry for entry in entries if entry.run == still_open.run]):
+            lock.release()
 
 
 def end_run(record: RunRecord, *, outcome: str = "done", so_far: str = "all of it runs as signed") -> None:
