@@ -17,7 +17,7 @@ from typing import Final
 
 from teraferry.bundles.errors import RefusedError, TrustError, UsageError
 from teraferry.bundles.limits import MAX_ROOT_METADATA_BYTES
-from teraferry.bundles.system.durable import sync_directory, write_durably
+from teraferry.bundles.system.durable import make_folder_durably, sync_directory, write_durably
 from teraferry.keys.metadata import read_capped
 from teraferry.keys.trust import verify_pinned_root
 from teraferry.keys.trust_file import NO_JOURNAL, Anchor, Pinned, encode_pinned, parse_pinned
@@ -179,9 +179,7 @@ class TrustStore:
             RefusedError: ``trust-store-not-writable``, 44: no space or a read-only disk; what was there stays.
         """
         try:
-            if not self._folder.is_dir():
-                self._folder.mkdir(parents=True, mode=0o700)
-                sync_directory(self._folder.parent)
+            make_folder_durably(self._folder, mode=0o700)
             _require_private(self._folder)
             write_durably(self._path(pinned.product), encode_pinned(pinned), mode=0o600)
         except OSError as error:
