@@ -73,12 +73,13 @@ def require_commands_keep_away(site: Site) -> None:
     Raises:
         RefusedError: ``touches-protected-path``, 40.
     """
+    of_tables = _commands_of_tables(site)
     for key in site.keys:
         machine = nodes_of_machine(site, key.node)
         roles = {node.role for node in site.nodes if node.name in machine}
         names = sorted({*paths_of(key), *_spellings(key)})
         commands = [(f"command of [[deploy]] {d.path}", _commands(d)) for d in site.deploys if d.role in roles]
-        for what, argv in (*commands, *_commands_of_tables(site)):
+        for what, argv in (*commands, *of_tables):
             named = next((name for name in names for word in argv if name.lower() in word.lower()), None)
             if named is not None:
                 raise touches(what, named, key.name)

@@ -131,7 +131,8 @@ class SwarmCluster:
         return member is not None and member.state == "ready"
 
     def _wait_until_empty(self, node: str) -> bool:
-        last, since = self._look(), monotonic_seconds()
+        last: SwarmState | None = None
+        since = monotonic_seconds()
         while True:
             seen = self._look()
             if seen.is_emptied(self._member(seen, node)):

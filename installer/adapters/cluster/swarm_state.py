@@ -10,7 +10,6 @@ service that keeps data on its node never counts as one that may be moved away.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -201,8 +200,8 @@ def _service(fields: list[str]) -> list[SwarmService]:
 
 def _mounts(text: str) -> list[_Mount]:
     try:
-        return msgspec.convert(json.loads(text) or [], list[_Mount])
-    except (json.JSONDecodeError, msgspec.ValidationError) as error:
+        return msgspec.json.decode(text, type=list[_Mount] | None) or []
+    except msgspec.DecodeError as error:
         raise ValueError(f"mounts {text[:80]!r}, expected a JSON list") from error
 
 
