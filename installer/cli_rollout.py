@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     from teraferry.installer.verify import VerifiedBundle
 
 KIT = click.argument("kit", type=click.Path(path_type=Path))
+YES = click.option("--yes", is_flag=True, help="Do not ask.")
+CHECK_REGISTRY = click.option(
+    "--check-registry", is_flag=True, help="Read every blob back from the registry and compare its digest."
+)
+FOREGROUND = click.option("--foreground", is_flag=True, help="Do it in this process, which ends with this terminal.")
+INSTEAD_OF = click.option(
+    "--instead-of", metavar="HOLDER", default="", help="Take over a lost machine's locks on the nodes."
+)
+WAIT = click.option("--wait", metavar="TIME", default="0s", help="Wait so long (30m, 4h) for a compliance lock to go.")
 
 
 @command("plan", help="Show what install would do, and what each gate sees now. Example: plan /media/stick/KIT")
@@ -58,11 +67,11 @@ def plan(place: Place, console: CommandConsole, kit: Path) -> Result:
 
 @command("install", help="Verify, load and roll out KIT; after an interruption it goes on. Example: install KIT --yes")
 @KIT
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--check-registry", is_flag=True, help="Read every blob back from the registry and compare its digest.")
-@click.option("--foreground", is_flag=True, help="Do it in this process, which ends with this terminal.")
-@click.option("--instead-of", metavar="HOLDER", default="", help="Take over a lost machine's locks on the nodes.")
-@click.option("--wait", metavar="TIME", default="0s", help="Wait so long (30m, 4h) for a compliance lock to go.")
+@YES
+@CHECK_REGISTRY
+@FOREGROUND
+@INSTEAD_OF
+@WAIT
 def install(place: Place, console: CommandConsole, kit: Path, **options: Any) -> Result:
     return _bring_in("install", place, console, kit=kit, **options)
 
@@ -72,10 +81,10 @@ def install(place: Place, console: CommandConsole, kit: Path, **options: Any) ->
     help="Install a KIT whose images are in the registry already; nothing is loaded. Example: rollout KIT --yes",
 )
 @KIT
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--foreground", is_flag=True, help="Do it in this process, which ends with this terminal.")
-@click.option("--instead-of", metavar="HOLDER", default="", help="Take over a lost machine's locks on the nodes.")
-@click.option("--wait", metavar="TIME", default="0s", help="Wait so long (30m, 4h) for a compliance lock to go.")
+@YES
+@FOREGROUND
+@INSTEAD_OF
+@WAIT
 def rollout(place: Place, console: CommandConsole, kit: Path, **options: Any) -> Result:
     return _bring_in("rollout", place, console, kit=kit, **options)
 
@@ -133,9 +142,9 @@ def _bring_in_here(
     help="Take an interrupted install back, or go back to the release before; in tier 2 merge writes that waited. "
     "Example: rollback --yes",
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--foreground", is_flag=True, help="Do it in this process, which ends with this terminal.")
-@click.option("--instead-of", metavar="HOLDER", default="", help="Take over a lost machine's locks on the nodes.")
+@YES
+@FOREGROUND
+@INSTEAD_OF
 def rollback(place: Place, console: CommandConsole, *, yes: bool, foreground: bool, instead_of: str) -> Result:
     if executor.executor_folder() is None:
         _require_answerable("rollback", yes=yes)
@@ -158,7 +167,7 @@ def rollback(place: Place, console: CommandConsole, *, yes: bool, foreground: bo
 
 @command("load", help="Verify KIT and load its images into the local registry. Example: load /media/stick/KIT")
 @KIT
-@click.option("--check-registry", is_flag=True, help="Read every blob back from the registry and compare its digest.")
+@CHECK_REGISTRY
 def load(place: Place, console: CommandConsole, kit: Path, *, check_registry: bool) -> Result:
     from teraferry.installer import load as service
     from teraferry.installer.trust.accepted import accept_release
