@@ -17,7 +17,7 @@ from typing import Protocol
 from teraferry.bundles.digest import Buffer, Digest, hex_of
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.system.process import Completed
-from teraferry.installer.adapters.node_shell import DIGEST_OF
+from teraferry.installer.adapters.node_shell import DIGEST_OF, FORGET_PARTS
 
 REACHED = b"teraferry-node-reached\n"
 """Printed to standard error on the node, before what was asked for runs."""
@@ -37,9 +37,7 @@ path=$1 mode=$2 digest=$3
 folder=$(dirname "$path")
 part="$path.part.$$"
 mkdir -p "$folder" || exit 74
-for left in "$path".part.*; do
-  if [ -e "$left" ] && ! kill -0 "${left##*.}" 2>/dev/null; then rm -f "$left"; fi
-done
+forget_parts "$path"
 trap 'rm -f "$part"' EXIT
 trap '' PIPE
 ( umask 077; cat >"$part" ) || exit 74
@@ -51,8 +49,7 @@ mv -f "$part" "$path"
 trap - EXIT
 sync "$folder"
 """
-# The upload of an installer that was killed may still be ending here: it must not take our part file away
-# when it finds that its own is not whole, so each has its own, named by its process. A power cut leaves them.
+# Each upload has a part file of its own, see ``FORGET_PARTS``. A power cut leaves them.
 # PIPE: nobody may listen any more, which must not keep us from cleaning up.
 # 74: the node's disk would not take it. 75: other bytes arrived; their digest is printed.
 
@@ -101,7 +98,7 @@ class ShellTransport:
 
     def upload(self, pieces: Iterable[Buffer], path: str, *, mode: int, digest: Digest) -> None:
         """Write ``path`` on the node durably; see ``installer.ports.NodeTransport``."""
-        script = "echo teraferry-node-reached >&2" + DIGEST_OF + _UPLOAD
+        script = "echo teraferry-node-reached >&2" + DIGEST_OF + FORGET_PARTS + _UPLOAD
         argv = _script(script, (path, f"{mode:04o}", hex_of(digest)))
         try:
             done = self._channel.stream(argv, pieces, stalled_after_seconds=UPLOAD_STALLED_SECONDS)

@@ -15,7 +15,7 @@ from typing import Final
 from teraferry.bundles.digest import Digest, hex_of
 from teraferry.bundles.errors import RefusedError
 from teraferry.bundles.progress import Progress
-from teraferry.installer.adapters.node_shell import DIGEST_OF
+from teraferry.installer.adapters.node_shell import DIGEST_OF, FORGET_PARTS
 from teraferry.installer.adapters.registry.settings import Credentials
 from teraferry.installer.ports import NodeTransport
 
@@ -27,7 +27,7 @@ CONNECT_SECONDS: Final = 15
 SLOWEST_BYTES_PER_SECOND: Final = 100_000
 """Slower than this on the whole, the file is sent from here: a link that slow is not the one to wait for."""
 
-STATUS_NO_CURL, STATUS_NOT_PULLED, STATUS_DAMAGED = 76, 77, 75
+STATUS_NO_CURL, STATUS_DAMAGED = 76, 75
 
 _PULL = """
 set -eu
@@ -36,9 +36,7 @@ command -v curl >/dev/null || exit 76
 folder=$(dirname "$path")
 part="$path.part.$$"
 mkdir -p "$folder"
-for left in "$path".part.*; do
-  if [ -e "$left" ] && ! kill -0 "${left##*.}" 2>/dev/null; then rm -f "$left"; fi
-done
+forget_parts "$path"
 umask 077
 trust=$(mktemp)
 trap 'rm -f "$part" "$trust"' EXIT
@@ -52,7 +50,6 @@ sync "$part"
 mv -f "$part" "$path"
 sync "$folder"
 """
-# Part files are named and cleared as an upload's are: see ``transport.shell``.
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,7 @@ class FilePull:
         words = (path, f"{mode:04o}", hex_of(digest), url, self._source.ca_pem(), self._length_bytes)
         argv = [*map(str, words), str(CONNECT_SECONDS), str(STALLED_SECONDS)]
         done = self._transport.run(
-            ["sh", "-c", DIGEST_OF + _PULL, "sh", *argv],
+            ["sh", "-c", DIGEST_OF + FORGET_PARTS + _PULL, "sh", *argv],
             stdin=_curl_config(self._source.credentials()),
             timeout_seconds=STALLED_SECONDS + self._length_bytes / SLOWEST_BYTES_PER_SECOND,
         )
