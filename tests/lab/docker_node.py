@@ -13,7 +13,6 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from teraferry.bundles.digest import Digest, digest_of, hex_of
 from teraferry.bundles.manifest import Image, ImagePlatform, Manifest, Release
@@ -21,6 +20,7 @@ from teraferry.installer.site.load import parse_site
 from teraferry.installer.site.model import Site
 from tests.lab.images import layer_tar, make_oci_layout
 from tests.lab.nodes import Lab, Node, wait_until
+from tests.lab.opened import Opened
 from tests.lab.registry import LabRegistry
 
 NODE = "app-1"
@@ -123,7 +123,7 @@ class Daemon:
         return True
 
 
-class DockerNode:
+class DockerNode(Opened):
     """One node with Docker and a registry. Use as a context.
 
     Args:
@@ -153,19 +153,10 @@ class DockerNode:
         """Return what the image is called: host:port/name."""
         return f"{self.registry.host}:{self.registry.port}/{IMAGE}"
 
-    def __enter__(self) -> DockerNode:
-        try:
-            self._lab.open()
-            self._start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+    def open(self) -> None:
+        """Bring the node up, with Docker and the registry."""
+        self._lab.open()
+        self._start()
 
     def close(self) -> None:
         """End everything; its processes die with the node's namespace."""

@@ -9,8 +9,6 @@ import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from teraferry.installer.adapters.transport.command import CommandTransport
 from teraferry.installer.cli_cluster import make_cluster
@@ -19,6 +17,7 @@ from teraferry.installer.site.load import parse_site
 from tests.lab.docker_node import DOCKER, Daemon
 from tests.lab.images import layer_tar, make_docker_archive
 from tests.lab.nodes import Lab
+from tests.lab.opened import Opened
 
 ADDRESSES = {
     "site": "10.92.0.1",
@@ -56,7 +55,7 @@ _NODE = '[[node]]\nname = "{name}"\nrole = "{role}"\naddress = "{address}"\ntran
 _SERVICE = ("--network", "host", "--detach", "--no-resolve-image", "--stop-signal", "KILL", "--restart-delay", "100ms")
 
 
-class SwarmLab:
+class SwarmLab(Opened):
     """The swarm. Use as a context.
 
     Args:
@@ -70,19 +69,6 @@ class SwarmLab:
         self.lab = Lab(folder / "lab", {name: ADDRESSES[name] for name in ("site", "manager", *workers)})
         self._stack = ExitStack()
         self._daemons: dict[str, Daemon] = {}
-
-    def __enter__(self) -> Self:
-        try:
-            self._open()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stack.close()
 
     def docker(self, *argv: str) -> str:
         """Run the manager's docker client and return what it printed."""
@@ -110,7 +96,12 @@ class SwarmLab:
         site = parse_site(text.encode(), name="site.toml")
         return make_cluster(site, lambda node: CommandTransport(node.name, node.transport.command or ()))
 
-    def _open(self) -> None:
+    def close(self) -> None:
+        """End everything; its processes die with the nodes' namespaces."""
+        self._stack.close()
+
+    def open(self) -> None:
+        """Bring every Docker up, and join them."""
         self._stack.callback(self._forget)
         self._stack.enter_context(self.lab)
         image = self._folder / "image.tar"

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
-from types import TracebackType
 
 import pytest
 
@@ -25,6 +24,7 @@ from teraferry.installer.adapters.traffic.sides import Endpoint, Service, Virtua
 from teraferry.installer.adapters.transport.command import CommandTransport
 from teraferry.installer.ports import NodeTransport
 from tests.lab.nodes import Lab, Node, wait_until
+from tests.lab.opened import Opened
 
 REPOSITORY = Path(__file__).parents[2]
 CLIENT, GATEWAY, BLUE, GREEN = "10.78.0.2", "10.78.0.3", "10.78.0.11", "10.78.0.12"
@@ -56,7 +56,7 @@ def gateway(gateway_lab: GatewayLab) -> GatewayLab:
     return gateway_lab
 
 
-class GatewayLab:
+class GatewayLab(Opened):
     """Four nodes: client, gateway, and a server each on blue and green that says its name. Use as a context."""
 
     def __init__(self, folder: Path) -> None:
@@ -64,19 +64,6 @@ class GatewayLab:
         self.folder = folder
         self.lab = Lab(folder / "lab", addresses, site="client")
         self._processes: list[subprocess.Popen[bytes]] = []
-
-    def __enter__(self) -> GatewayLab:
-        try:
-            self._open()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def gateway(self) -> Node:
@@ -179,7 +166,8 @@ class GatewayLab:
         self._processes.clear()
         self.lab.close()
 
-    def _open(self) -> None:
+    def open(self) -> None:
+        """Bring the nodes up, and the servers."""
         self.lab.open()
         self.gateway.sh(
             "sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0"

@@ -25,8 +25,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, TypeVar
+
+from tests.lab.opened import Opened
 
 OWN_DIRECTORIES = ("opt", "srv", "run", "var/lib/teraferry-node")
 START_SECONDS = 20.0
@@ -133,7 +134,7 @@ class Nodes(Protocol):
         """Return the node called ``name``."""
 
 
-class Lab:
+class Lab(Opened):
     """Nodes on one bridge. Use as a context; ``close`` twice is fine.
 
     Args:
@@ -149,19 +150,6 @@ class Lab:
         self._prefix_length = prefix_length
         self._nodes: dict[str, Node] = {}
         self._holders: list[subprocess.Popen[bytes]] = []
-
-    def __enter__(self) -> Lab:
-        try:
-            self.open()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def node(self, name: str) -> Node:
         """Return the node called ``name``."""

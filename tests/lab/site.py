@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.nodes import Lab, LabError, Node
+from tests.lab.opened import Opened
 from tests.lab.registry import LabRegistry
 from tests.lab.secops import Answer, parse_answer
 from tests.lab.weed import ADDRESSES, FILER_PORT, MASTER_PORT, VOLUME_NODES, VOLUME_PORT, WeedCluster
@@ -32,7 +33,7 @@ def by_command(node: Node) -> str:
     return f"{{ command = [{words}] }}"
 
 
-class LabSite:
+class LabSite(Opened):
     """One site of the lab. Use as a context."""
 
     def __init__(
@@ -45,17 +46,6 @@ class LabSite:
         self.soak_seconds = soak_seconds
         self.cluster: WeedCluster
         self.registry: LabRegistry
-
-    def __enter__(self) -> LabSite:
-        try:
-            self.open()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def node(self) -> Node:

@@ -75,8 +75,9 @@ docker = "{DOCKER}"
 class SwarmSite(SwarmLab):
     """The site. Use as a context."""
 
-    def _open(self) -> None:
-        super()._open()
+    def open(self) -> None:
+        """Bring the swarm up, then the registry, with every node as it is before the first visit."""
+        super().open()
         site = self.lab.node("site")
         self.registry = LabRegistry(self._folder / "registry", host=ADDRESSES["site"], port=5000, prefix=site.prefix)
         self.registry.start()

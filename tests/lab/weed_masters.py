@@ -10,17 +10,17 @@ import subprocess
 import urllib.request
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from teraferry.installer.adapters.cluster.seaweedfs_rpc import GRPC_PORT_OFFSET
 from tests.lab.nodes import wait_until
+from tests.lab.opened import Opened
 
 LOWEST_PORT, HIGHEST_PORT = 20_000, 22_700
 """These, and gRPC's, 10000 above, are below what the kernel hands out."""
 
 
-class LoopbackMasters:
+class LoopbackMasters(Opened):
     """Masters that know each other; as many as they are asked to be. Use as a context."""
 
     def __init__(self, folder: Path, *, program: Path, count: int, raft: str = "") -> None:
@@ -30,20 +30,11 @@ class LoopbackMasters:
         self.addresses = tuple(f"127.0.0.1:{port}" for port in _free_ports(count))
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def __enter__(self) -> LoopbackMasters:
-        try:
-            for address in self.addresses:
-                self.start(address)
-            wait_until("a leader", lambda: bool(self.leader()) and all(map(_answers_grpc, self.addresses)))
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+    def open(self) -> None:
+        """Start all of them, and wait until one leads."""
+        for address in self.addresses:
+            self.start(address)
+        wait_until("a leader", lambda: bool(self.leader()) and all(map(_answers_grpc, self.addresses)))
 
     def start(self, address: str) -> None:
         """Start one, with what it knew before. It ends with the thread that started it."""
