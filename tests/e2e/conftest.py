@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.room import Room, build_kit
+from tests.lab.gateway import GatewayLab
 from tests.lab.gnupg import GpgHome
+from tests.lab.pair_site import PairLab
 from tests.lab.secops import Secops
 from tests.lab.site import STATE, LabSite
 from tests.lab.weed import weed_binary
@@ -70,3 +72,13 @@ def room(secops: Secops, kits: dict[str, Path], tmp_path_factory: pytest.TempPat
         )
         room.pin(STATE, secops.root, secops.fingerprint)
         yield room
+
+
+@pytest.fixture(scope="module")
+def pair(gateway_lab: GatewayLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PairLab]:
+    """A tier 2 site whose replication is a program of its own."""
+    lab = PairLab(gateway_lab, tmp_path_factory.mktemp("pair"))
+    try:
+        yield lab.open()
+    finally:
+        lab.close()

@@ -7,13 +7,11 @@ which order, and that nobody on blue ever notices.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from teraferry.installer.adapters.traffic.nftables import SwitchFiles
-from tests.lab.gateway import GatewayLab
 from tests.lab.pair_site import Event, PairLab
 from tests.lab.switch_clients import SwitchClients
 
@@ -23,15 +21,6 @@ OPEN, NEW_PER_SECOND = 50, 50
 SOME = 10
 WINDOW_SECONDS = 60
 """Longer than anything here takes: no window ends well by itself."""
-
-
-@pytest.fixture(scope="module")
-def pair(gateway_lab: GatewayLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PairLab]:
-    lab = PairLab(gateway_lab, tmp_path_factory.mktemp("pair"))
-    try:
-        yield lab.open()
-    finally:
-        lab.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.gateway import GatewayLab
 from tests.lab.nodes import wait_until
 from tests.lab.pair_site import DEAD_MAN_SECONDS, PairLab
 from tests.lab.switch_clients import SwitchClients
@@ -15,15 +13,6 @@ from tests.lab.switch_clients import SwitchClients
 pytestmark = pytest.mark.real
 
 OPEN, NEW_PER_SECOND = 100, 50
-
-
-@pytest.fixture(scope="module")
-def pair(gateway_lab: GatewayLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PairLab]:
-    lab = PairLab(gateway_lab, tmp_path_factory.mktemp("pair"))
-    try:
-        yield lab.open()
-    finally:
-        lab.close()
 
 
 def test_release_is_cut_over_rolled_back_and_gone_on_with_and_no_client_notices(pair: PairLab, tmp_path: Path) -> None:

@@ -124,7 +124,8 @@ def test_one_rollout_meets_wrong_programs_killed_servers_and_cut_connections(
     assert [service.running_digest() for service in rolled] == [digest_of_file(program)] * len(rolled)
     assert is_whole(weed)
     assert read_all(weed, objects) == []
-    entries = [entry for entry in journal_entries(room) if entry.run == journal_entries(room)[-1].run]
+    written = journal_entries(room)
+    entries = [entry for entry in written if entry.run == written[-1].run]
     done = [entry.step for entry in entries if entry.event == DONE]
     assert {f"drain_node {name}" for name in weed.volumes} <= set(done)
     asked = [entry.facts["passed"] for entry in entries if entry.event == DONE and entry.step.startswith("run_smoke")]
