@@ -12,19 +12,17 @@ from collections.abc import Callable
 import pytest
 
 from teraferry.bundles.errors import TeraFerryError
+from tests.fakes import typed
 from tests.fakes.pair_run import PairSite
 from tests.fakes.rollout_run import Kit
 from tests.fakes.rollout_site import OLD, Killed, Life
 
-READS = ("switch observe", "running", "selected", "staged", "has_blob", "get_manifest", "require_ready", "confirm")
+LOOKS = (*typed.LOOKS, "switch observe")
 AFTER_CUTOVER = "hold green: after"
 
 
 def kill_points(touches: list[str]) -> list[int]:
-    """Return the touches at which to die, from 1: one for each state that a kill can leave the site in."""
-    return [
-        n for n, what in enumerate(touches, start=1) if not what.startswith(READS) and not what.endswith(": before")
-    ]
+    return typed.kill_points(touches, looks=LOOKS)
 
 
 def make(program: Kit, **more: object) -> PairSite:

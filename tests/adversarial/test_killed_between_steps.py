@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from teraferry.bundles.errors import RefusedError, RolledBackError, TeraFerryError
 from teraferry.installer.rollout.execute import STARTED
+from tests.fakes import typed
 from tests.fakes.rollout_run import MODES, Kit, Site, broken_site, mended
 from tests.fakes.rollout_site import OLD, Life, address_of
 
 SHARES = 8
-READS = ("observe", "running", "selected", "staged", "serves", "has_blob", "get_manifest", "require_ready", "confirm")
+LOOKS = (*typed.LOOKS, "observe", "serves")
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +39,7 @@ def touches(kit: Kit) -> dict[str, list[str]]:
 
 
 def kill_points(touches: list[str]) -> list[int]:
-    """Return the touches at which to die, from 1: one for each state that a kill can leave the site in.
-
-    A process that dies before a call, or at one that only looks, leaves what it left after the call before.
-    """
-    return [
-        n for n, what in enumerate(touches, start=1) if not what.startswith(READS) and not what.endswith(": before")
-    ]
+    return typed.kill_points(touches, looks=LOOKS)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -11,19 +11,18 @@ from teraferry.bundles.digest import digest_of
 from teraferry.bundles.errors import RefusedError, TeraFerryError
 from teraferry.installer.rollout.execute import ENDED
 from teraferry.installer.status import status_of
+from tests.fakes import typed
 from tests.fakes.rollout_run import MODES, Kit, Site
 from tests.fakes.rollout_site import FILER, OLD, VOLUME_NODES, Killed, Life, address_of
 
 SHARES = 4
 STRIDE = 4 * SHARES
 """Each share takes one touch of so many: together every fourth."""
-READS = ("observe", "running", "selected", "staged", "serves", "has_blob", "get_manifest", "require_ready", "confirm")
+LOOKS = (*typed.LOOKS, "observe", "serves")
 
 
 def kill_points(touches: list[str]) -> list[int]:
-    return [
-        n for n, what in enumerate(touches, start=1) if not what.startswith(READS) and not what.endswith(": before")
-    ]
+    return typed.kill_points(touches, looks=LOOKS)
 
 
 def refusal(site: Site) -> RefusedError:

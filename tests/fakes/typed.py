@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from teraferry.installer.install import InstallReport
 from teraferry.installer.rollout.stopping import StoppedByOperatorError
 from tests.fakes.rollout_site import Killed, Life
+
+LOOKS = ("running", "selected", "staged", "has_blob", "get_manifest", "require_ready", "confirm")
+"""Touches that change nothing, of any tier; each has some of its own."""
 
 
 class Typed(ABC):
@@ -43,3 +46,13 @@ def stopped_after(life: Life, touches: int | None) -> Callable[[], None]:
             raise StoppedByOperatorError(changed=True)
 
     return require_not_stopped
+
+
+def kill_points(touches: Sequence[str], *, looks: tuple[str, ...]) -> list[int]:
+    """Return the touches at which to die, from 1: one for each state that a kill can leave the site in.
+
+    A process that dies before a call, or at one that only ``looks``, leaves what it left after the call before.
+    """
+    return [
+        n for n, what in enumerate(touches, start=1) if not what.startswith(looks) and not what.endswith(": before")
+    ]
