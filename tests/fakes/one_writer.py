@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from teraferry.bundles.errors import RefusedError
 from teraferry.installer.blue_green_ports import ReplicationObservation
-from tests.fakes.site_program import load_from, run_word
+from tests.fakes.site_program import answer_replication, load_from, run_word
 
 OTHER = {"blue": "green", "green": "blue"}
 
@@ -67,6 +67,9 @@ class FakeOneWriter:
         self.logs[source].append(f"marker {marker}")
         self._stream()
 
+    def read_marker(self, source: str, marker: str) -> bool:
+        return not self.parted
+
     def pending(self, source: str) -> Sequence[str] | None:
         other = OTHER[source]
         if other in self.down:
@@ -115,21 +118,9 @@ class FakeOneWriter:
 
 
 def answer(fake: FakeOneWriter, word: str, *words: str) -> dict[str, object]:
-    """Return what the site's own program says."""
-    if word == "start":
-        fake.start()
-        return {"running": True}
-    if word == "observe":
-        return asdict(fake.observe(words[0]))
-    if word == "write-marker":
-        fake.write_marker(*words)
-        return {"written": True}
-    if word == "read-marker":
-        return {"arrived": not fake.parted}
-    if word == "pending":
-        return {"pending": fake.pending(words[0])}
-    if word == "conflicts":
-        return {"conflicts": list(fake.conflicts(marker=words[0]))}
+    """Return what the site's own program says; what moves the primary has words of its own."""
+    if word not in ("primary", "hold", "promote", "release"):
+        return answer_replication(fake, word, *words)
     if word == "hold":
         fake.hold_writes(seconds=int(words[0]))
     elif word == "promote":

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from teraferry.bundles.errors import RefusedError
 from teraferry.installer.blue_green_ports import ReplicationObservation
-from tests.fakes.site_program import load_from, run_word
+from tests.fakes.site_program import answer_replication, load_from, run_word
 
 OTHER = {"blue": "green", "green": "blue"}
 
@@ -136,27 +136,10 @@ def refusal(reference: str, found: str) -> RefusedError:
     return RefusedError(reference, f"replication: {found}, expected it to run", hint="Start it.")
 
 
-def answer(fake: FakeReplicator, word: str, *words: str) -> dict[str, object]:
-    """Return what the site's own program says."""
-    if word == "start":
-        fake.start()
-        return {"running": True}
-    if word == "observe":
-        return asdict(fake.observe(words[0]))
-    if word == "write-marker":
-        fake.write_marker(words[0], words[1])
-        return {"written": True}
-    if word == "read-marker":
-        return {"arrived": fake.read_marker(words[0], words[1])}
-    if word == "pending":
-        return {"pending": fake.pending(words[0])}
-    return {"conflicts": fake.conflicts(marker=words[0])}
-
-
 def load(state: Path) -> FakeReplicator:
     """Return the fake over a program's state."""
     return load_from(state, FakeReplicator)
 
 
 if __name__ == "__main__":
-    sys.exit(run_word(FakeReplicator, answer))
+    sys.exit(run_word(FakeReplicator, answer_replication))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from teraferry.bundles.errors import RefusedError
+from teraferry.installer.blue_green_ports import ReplicationObservation
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -44,3 +45,31 @@ def run_word(kind: type[Fake], answer: Callable[..., Mapping[str, object]]) -> i
     store(fake, state)
     print(json.dumps(said))
     return 0
+
+
+class Replication(Protocol):
+    """A fake that replicates, word by word."""
+
+    def start(self) -> None: ...
+    def observe(self, source: str) -> ReplicationObservation: ...
+    def write_marker(self, source: str, marker: str) -> None: ...
+    def read_marker(self, source: str, marker: str) -> bool: ...
+    def pending(self, source: str) -> Sequence[str] | None: ...
+    def conflicts(self, *, marker: str) -> Sequence[str]: ...
+
+
+def answer_replication(fake: Replication, word: str, *words: str) -> dict[str, object]:
+    """Return what a program that replicates says to the words that every such one knows."""
+    if word == "start":
+        fake.start()
+        return {"running": True}
+    if word == "observe":
+        return asdict(fake.observe(words[0]))
+    if word == "write-marker":
+        fake.write_marker(*words)
+        return {"written": True}
+    if word == "read-marker":
+        return {"arrived": fake.read_marker(*words)}
+    if word == "pending":
+        return {"pending": fake.pending(words[0])}
+    return {"conflicts": fake.conflicts(marker=words[0])}
