@@ -34,6 +34,8 @@ listen_addresses = '*'
 port = {PORT}
 unix_socket_directories = '{FOLDER}'
 shared_buffers = 16MB
+# In the data folder, so that a server that was killed leaves nothing behind on this machine.
+dynamic_shared_memory_type = mmap
 max_wal_size = 64MB
 wal_retrieve_retry_interval = 200ms
 wal_receiver_timeout = 60s
