@@ -145,7 +145,7 @@ ROUNDS: dict[str, tuple[str, tuple[tuple[str, Case], ...]]] = {
     "drains": (
         "safe",
         (
-            ("second server killed in the drain, safe", Case("vol-1", DRAIN, kill("vol-5"), HALTED, 6.0)),
+            ("second server killed in the drain, safe", Case("vol-1", DRAIN, kill("vol-5"), HALTED, 1.5)),
             ("master killed in the drain, back after 4 s", Case("vol-2", DRAIN, kill_master, GOES_ON, 8.0, 4.0)),
             ("another server cut off in the drain for 20 s", Case("vol-3", DRAIN, cut_off("vol-6"), EITHER, 3.0, 20.0)),
             (
