@@ -324,7 +324,8 @@ def _accounted(mode: str, error: Mapping[str, str], striker: Striker, onlooker: 
 
     Only safe mode renews what servers know of the places of shards (``seaweedfs_maps``). In quick mode they may not
     know for minutes that a node restarted before has its own again, or have asked a master that had just been started
-    and did not know itself; a further node that is away then adds to what they lack.
+    and did not know itself; a further node that is away then adds to what they lack. A master names no place for a
+    write while each writable volume has a copy on a server that is gone.
     """
     at = datetime.fromisoformat(error["time_utc"])
     if striker.struck_at is None or striker.mended_at is None or at < striker.struck_at:
@@ -335,6 +336,8 @@ def _accounted(mode: str, error: Mapping[str, str], striker: Striker, onlooker: 
         return ""
     if any(address in error["reason"] for address in striker.damage.addresses):
         return "on what was broken"
+    if "no writable volumes" in error["reason"]:
+        return "until the master had grown a volume that is whole"
     if any(look.beyond_parity for look in onlooker.between(at - SHOWN, at + SHOWN)):
         return "with more away than the parity"
     is_cut_off = isinstance(striker.damage, CutOff)
