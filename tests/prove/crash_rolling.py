@@ -2,7 +2,7 @@
 
 One install is left alone first: its touches, from the locks on the nodes to their release, are what has to be died at.
 Then the plan is cut into sections, a node each, with a cluster each; an install dies at every touch of its section.
-Clients read, write and count shards all the while. A site mostly waits, so three are rolled at once. The suite has
+Clients read, write and count shards all the while. A site mostly waits, so two are rolled at once. The suite has
 the same enumeration on fakes, in ``tests/adversarial/test_killed_between_steps.py``.
 """
 
@@ -33,7 +33,8 @@ OLD, NEW = "4.47", "4.48"
 NODES = os.environ.get("TERAFERRY_CRASH_NODES", ",".join((*VOLUME_NODES, "core-filer")))
 SETTINGS: dict[str, int | str] = {"old": OLD, "new": NEW, "nodes": NODES}
 CRASH_FREE = "without a crash"
-SITES_AT_ONCE = 3
+SITES_AT_ONCE = 2
+"""With three, two processors are busy all the time, and a master loses sight of servers that are alive."""
 SECTIONS = {
     CRASH_FREE: "",
     "load and stage": r"^(any line|no line|[a-z]+-[a-z]+|\S+ load_registry|\S+ stage_file .*) \|",
@@ -74,9 +75,11 @@ def _in_a_site(folder: Path, dies_at: str) -> dict[str, Any]:
                 mortal, lambda: site.type(*mortal.words, "install", str(there), "--yes", "--foreground")
             )
         seen = watchers.reports()
-        wrong += problems_of(site, digest=digest_of_file(weed_binary(NEW)), first=first)
+        wrong += problems_of(site, digest=digest_of_file(weed_binary(NEW)), first=first) + client_errors(seen)
+        journal = (site.state / "journal.jsonl").read_text().splitlines()
     return {
-        "wrong": wrong + client_errors(seen),
+        "wrong": wrong,
+        "journal": journal if wrong else [],
         "deaths": mortal.deaths(),
         "touches": mortal.touches() if not dies_at else [],
         "counts": client_counts(seen),

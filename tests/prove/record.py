@@ -88,7 +88,7 @@ class Record:
         return self._seconds_before + monotonic_seconds() - self._began
 
     def publish(self, outcome: Outcome) -> None:
-        """Write the result page, and forget the pieces: the next run proves everything anew."""
+        """Write the result page, and put the pieces aside for whoever asks why: the next run proves everything anew."""
         self._pages.mkdir(parents=True, exist_ok=True)
         page = {
             "proof": self.name,
@@ -102,7 +102,8 @@ class Record:
         }
         write_durably(self._pages / f"{self.name}.json", (json.dumps(page, indent=2) + "\n").encode())
         write_durably(self._pages / "README.md", overview(self._pages).encode())
-        self._path.unlink(missing_ok=True)
+        if self._path.exists():
+            self._path.replace(self._path.with_suffix(".last.json"))
 
 
 def overview(pages: Path) -> str:
