@@ -28,7 +28,7 @@ def wait_until_full(swarm: SwarmLab, cluster: Cluster) -> None:
 
 
 def test_tasks_that_can_run_nowhere_else_leave_their_node_as_it_was(swarm: SwarmLab) -> None:
-    cluster = swarm.cluster(stalled_after_seconds=2)
+    cluster = swarm.cluster(stalled_after_seconds=5)
     swarm.tied_service("tied")
     wait_until_full(swarm, cluster)
 
