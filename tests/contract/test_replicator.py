@@ -25,7 +25,7 @@ from tests.fakes.pair_world import PairWorld
 from tests.fakes.replicator import FakeReplicator, load
 from tests.fakes.rollout_site import Life
 from tests.fakes.site_program import store
-from tests.lab.nodes import Lab
+from tests.lab.nodes import Lab, wait_until
 from tests.lab.weed import weed_binary
 from tests.lab.weed_pair import ADDRESSES, WeedPair, replicator_from_site
 
@@ -213,6 +213,7 @@ def test_replication_that_does_not_run_cannot_tell(rig: Rig) -> None:
 
 
 def test_start_again_changes_nothing(rig: Rig) -> None:
+    wait_until("nothing under way", lambda: rig.replicator.observe("blue").in_flight == 0)
     before = rig.replicator.observe("blue")
 
     rig.replicator.start()
