@@ -59,7 +59,6 @@ SHOWN = timedelta(seconds=3)
 
 REFUSED, PUT_BACK, HALTED, GOES_ON = frozenset({40}), frozenset({50}), frozenset({60}), frozenset({0})
 EITHER = HALTED | GOES_ON
-OLD_MAP = {mode: f"by an old map, in {mode} mode" for mode in ("safe", "quick")}
 REMEMBERED = timedelta(minutes=7)
 """SeaweedFS keeps a map so long that lacks shards, unless a read proves an entry wrong."""
 SAFE_READS_FOR_ONE = 1000
@@ -318,33 +317,26 @@ def _failures(
         not_kept = int(seen[kind]["failed"]) - len(seen[kind]["errors"])
         wrong += [f"{kind}: why {not_kept} more failed was not kept"] if not_kept else []
         for error in seen[kind]["errors"]:
-            reasons = filter(None, (_accounted(mode, error, striker, onlooker) for striker in strikers))
-            why = min(
-                reasons, key=lambda each: each == OLD_MAP[mode], default=""
-            )  # whatever else accounts for it, first
+            broken = (_accounted(error, striker, onlooker) for striker in strikers)
+            why = next(filter(None, broken), "") or _by_old_map(mode, error, strikers, onlooker)
             counts[f"{what} failed {why or 'for no known reason'}"] += 1
             wrong += [] if why else [f"{kind} at {error['time_utc']}: {error['reason']}"]
-    if mode == "safe" and counts[f"reads failed {OLD_MAP[mode]}"] * SAFE_READS_FOR_ONE >= counts["reads"]:
-        wrong.append(f"too many reads failed {OLD_MAP[mode]}: {dict(counts)}")
+    by_old_map = counts["reads failed by an old map, in safe mode"]
+    if mode == "safe" and by_old_map * SAFE_READS_FOR_ONE >= counts["reads"]:
+        wrong.append(f"too many reads failed by an old map: {dict(counts)}")
     return counts, wrong
 
 
-def _accounted(mode: str, error: Mapping[str, str], striker: Striker, onlooker: Onlooker) -> str:
-    """Say how a damage accounts for a failed request; nothing when it does not.
+def _accounted(error: Mapping[str, str], striker: Striker, onlooker: Onlooker) -> str:
+    """Say how a damage accounts for a request that failed while it lasted; nothing when it does not.
 
-    Only safe mode renews what servers know of the places of shards (``seaweedfs_maps``), and the read that proves a map
-    wrong may be a client's. In quick mode they may not know for minutes that a node restarted before has its own again,
-    or have asked a master that had just been started and did not know itself; a further node that is away then adds to
-    what they lack. A master names no place for a write while each writable volume has a copy on a server that is gone.
+    A master names no place for a write while each writable volume has a copy on a server that is gone.
     """
     at = datetime.fromisoformat(error["time_utc"])
     if striker.struck_at is None or striker.mended_at is None or at < striker.struck_at:
         return ""
-    over = onlooker.full_after(striker.mended_at) + SHOWN
-    if mode == "quick" and ": 500 " in error["reason"]:
-        return OLD_MAP[mode]
-    if at > over:
-        return OLD_MAP[mode] if ": 500 " in error["reason"] and at <= over + REMEMBERED else ""
+    if at > onlooker.full_after(striker.mended_at) + SHOWN:
+        return ""
     if any(address in error["reason"] for address in striker.damage.addresses):
         return "on what was broken"
     if "no writable volumes" in error["reason"]:
@@ -353,3 +345,21 @@ def _accounted(mode: str, error: Mapping[str, str], striker: Striker, onlooker: 
         return "with more away than the parity"
     is_cut_off = isinstance(striker.damage, CutOff)
     return "waiting for what was cut off" if is_cut_off and "TimeoutError" in error["reason"] else ""
+
+
+def _by_old_map(mode: str, error: Mapping[str, str], strikers: Sequence[Striker], onlooker: Onlooker) -> str:
+    """Say whether a server may have lacked shards since a damage; nothing when not.
+
+    Only safe mode renews what servers know of the places of shards (``seaweedfs_maps``), and the read that proves a map
+    wrong may be a client's. In quick mode they may not know for minutes that a node restarted before has its own again,
+    or have asked a master that had just been started and did not know itself; a further node that is away then adds to
+    what they lack.
+    """
+    at = datetime.fromisoformat(error["time_utc"])
+    for striker in strikers:
+        if striker.struck_at is None or striker.mended_at is None or ": 500 " not in error["reason"]:
+            continue
+        over = onlooker.full_after(striker.mended_at) + SHOWN
+        if striker.struck_at <= at if mode == "quick" else over < at <= over + REMEMBERED:
+            return f"by an old map, in {mode} mode"
+    return ""
