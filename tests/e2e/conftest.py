@@ -77,8 +77,5 @@ def room(secops: Secops, kits: dict[str, Path], tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="module")
 def pair(gateway_lab: GatewayLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PairLab]:
     """A tier 2 site whose replication is a program of its own."""
-    lab = PairLab(gateway_lab, tmp_path_factory.mktemp("pair"))
-    try:
-        yield lab.open()
-    finally:
-        lab.close()
+    with PairLab(gateway_lab, tmp_path_factory.mktemp("pair")) as lab:
+        yield lab

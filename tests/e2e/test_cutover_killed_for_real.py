@@ -39,11 +39,8 @@ HALF_COMMITTED = r"commit_switch \| gateway: upload "
 
 @pytest.fixture
 def pair(gateway_lab: GatewayLab, tmp_path: Path) -> Iterator[WeedPairLab]:
-    lab = WeedPairLab(gateway_lab, tmp_path, program=weed_binary(OLD_WEED))
-    try:
-        yield lab.open()
-    finally:
-        lab.close()
+    with WeedPairLab(gateway_lab, tmp_path, program=weed_binary(OLD_WEED)) as lab:
+        yield lab
 
 
 def test_cutover_killed_at_its_six_worst_moments_ends_well_and_no_client_notices(pair: WeedPairLab) -> None:

@@ -20,12 +20,8 @@ ROWS = 20
 
 @pytest.fixture(scope="module")
 def pair(gateway_lab: GatewayLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabasePairLab]:
-    lab = DatabasePairLab(gateway_lab, tmp_path_factory.mktemp("pair"))
-    try:
-        lab.open()
+    with DatabasePairLab(gateway_lab, tmp_path_factory.mktemp("pair")) as lab:
         yield lab
-    finally:
-        lab.close()
 
 
 def test_primary_moves_with_the_traffic_and_back_and_every_acknowledged_row_is_on_both_servers(

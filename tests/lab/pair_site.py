@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from teraferry.builder.kit import Kit
 from teraferry.bundles.digest import Digest, digest_of
@@ -27,6 +27,7 @@ from tests.lab.gateway import BLUE, GREEN, PORTS, REPOSITORY, VIRTUAL, GatewayLa
 from tests.lab.haproxy import HAPROXY_FILES, HaproxyLab
 from tests.lab.house import PRODUCT, House
 from tests.lab.nodes import Lab, Node
+from tests.lab.opened import Opened
 from tests.lab.registry import LabRegistry
 from tests.lab.secops import Answer
 from tests.lab.site import LabSite, type_at
@@ -52,8 +53,8 @@ class ClientAsSite:
         return self._lab.node({"site": "client"}.get(name, name))
 
 
-class PairLab:
-    """Two clusters of one node each. Use ``open`` and ``close``.
+class PairLab(Opened):
+    """Two clusters of one node each. Use as a context.
 
     Args:
         gateway: The nodes; its client node is where the admin sits.
@@ -82,7 +83,7 @@ class PairLab:
             prefix=self.node.prefix,
         )
 
-    def open(self) -> Self:
+    def open(self) -> None:
         """Bring the site up, with a program that no release brought, and pin the root that came on paper."""
         # The switch keeps files in /etc, which is the machine's own.
         self.gateway.gateway.sh("cp -a /etc /srv/own-etc && mount --bind /srv/own-etc /etc")
@@ -98,7 +99,6 @@ class PairLab:
         answer = self.type("trust", "pin", str(root), "--fingerprint", fingerprint)
         if answer.status:
             raise RuntimeError(answer.stderr)
-        return self
 
     def watches(self, **window: int) -> None:
         """Write site.toml, with another window after the cutover if that is said."""

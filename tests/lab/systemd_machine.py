@@ -13,9 +13,9 @@ import shlex
 import signal
 import subprocess
 from pathlib import Path
-from types import TracebackType
 
 from tests.lab.nodes import LabError, wait_until
+from tests.lab.opened import Opened
 
 BOOT_SECONDS = 60.0
 
@@ -44,7 +44,7 @@ exec chroot . env -i container=lab PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
 # alone: programs of services that have mounts of their own would not be where their links in /proc say.
 
 
-class SystemdMachine:
+class SystemdMachine(Opened):
     """One machine. Use as a context.
 
     Args:
@@ -57,24 +57,15 @@ class SystemdMachine:
         self._name = name
         self._boot: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> SystemdMachine:
+    def open(self) -> None:
+        """Boot it for the first time."""
         self._state.mkdir(parents=True, exist_ok=True)
         # An overlay may not lie on another one, which /tmp may be.
         _run(["mount", "-t", "tmpfs", "-o", "mode=755", self._name, str(self._state)])
-        try:
-            for name in ("upper", "work", "root"):
-                (self._state / name).mkdir()
-            self._start_nothing_else()
-            self.boot()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        for name in ("upper", "work", "root"):
+            (self._state / name).mkdir()
+        self._start_nothing_else()
+        self.boot()
 
     def _start_nothing_else(self) -> None:
         """Hide what the machine itself would start at boot: sysctl and udev would set up this kernel a second time."""
@@ -126,7 +117,8 @@ class SystemdMachine:
             if self._boot is not None:
                 self._boot.kill()
                 self._boot.wait()
-        _run(["umount", "--lazy", str(self._state)])
+        if self._state.is_mount():
+            _run(["umount", "--lazy", str(self._state)])
 
     def run(self, *argv: str, check: bool = True, timeout_seconds: float = 60) -> subprocess.CompletedProcess[bytes]:
         """Run ``argv`` there to its end."""

@@ -186,12 +186,8 @@ def _pair(engine: str) -> Iterator[PairLab]:
     with (
         tempfile.TemporaryDirectory(prefix="teraferry-prove-") as folder,
         GatewayLab(Path(folder) / "gateway") as gateway,
+        PairLab(gateway, Path(folder), engine=engine) as pair,
     ):
-        pair = PairLab(gateway, Path(folder), engine=engine)
-        try:
-            pair.open()
-            pair.watches(**WATCHED)
-            pair.switch().set_up("blue")
-            yield pair
-        finally:
-            pair.close()
+        pair.watches(**WATCHED)
+        pair.switch().set_up("blue")
+        yield pair

@@ -48,12 +48,9 @@ def in_a_lab(dies_at: str) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory(prefix="teraferry-prove-") as folder,
         GatewayLab(Path(folder) / "gateway") as gateway,
+        WeedPairLab(gateway, Path(folder), program=weed_binary(OLD)) as lab,
     ):
-        lab = WeedPairLab(gateway, Path(folder), program=weed_binary(OLD))
-        try:
-            return _install(lab.open(), dies_at)
-        finally:
-            lab.close()
+        return _install(lab, dies_at)
 
 
 def _install(lab: WeedPairLab, dies_at: str) -> dict[str, Any]:

@@ -39,13 +39,10 @@ def _in_a_lab(act: Any) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory(prefix="teraferry-prove-") as folder,
         GatewayLab(Path(folder) / "gateway") as gateway,
+        WeedPairLab(gateway, Path(folder), program=weed_binary(OLD)) as lab,
     ):
-        lab = WeedPairLab(gateway, Path(folder), program=weed_binary(OLD))
-        try:
-            found: dict[str, Any] = act(lab.open())
-            return found
-        finally:
-            lab.close()
+        found: dict[str, Any] = act(lab)
+        return found
 
 
 def _cut_over(lab: WeedPairLab) -> dict[str, Any]:
