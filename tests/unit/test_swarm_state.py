@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 
+from teraferry.bundles.errors import RefusedError
+from teraferry.installer.adapters.cluster.swarm import SwarmCluster
 from teraferry.installer.adapters.cluster.swarm_state import parse_state
 from teraferry.installer.ports import ClusterObservation
 from teraferry.installer.rollout.gates import judge_health
+from tests.fakes.transport import FakeTransport
 
 NODES = {"10.0.0.1": "10.0.0.1:7946", "10.0.0.2": "10.0.0.2:7946"}
 WHOLE = """\
@@ -88,6 +92,26 @@ def test_node_is_empty_only_when_its_tasks_run_elsewhere() -> None:
     assert "10.0.0.2:7946" in observe(gone.format("starting")).holding
     assert "10.0.0.2:7946" not in observe(gone.format("running")).holding
     assert "10.0.0.2:7946" in observe("\n".join(line for line in WHOLE.splitlines() if "node|b" not in line)).holding
+
+
+def test_stalled_drain_tells_what_kept_the_node_and_not_what_came_back_to_it_afterwards() -> None:
+    shut = WHOLE.replace("task|g|b|running|running", "task|g|b|shutdown|shutdown")
+    worlds = {"active": WHOLE, "drain": shut.replace("task|s|b|running|running", "task|s||running|pending")}
+    told = ["active"]
+
+    def docker(argv: Sequence[str], _stdin: bytes) -> tuple[int, bytes, bytes]:
+        told.append(argv[argv.index("--availability") + 1])
+        return 0, b"", b""
+
+    manager = FakeTransport("manager")
+    manager.commands |= {"docker": docker, "sh": lambda _argv, _stdin: (0, worlds[told[-1]].encode(), b"")}
+    cluster = SwarmCluster(manager, nodes=tuple(NODES.values()), stalled_after_seconds=0)
+
+    with pytest.raises(RefusedError) as caught:
+        cluster.drain("10.0.0.2:7946")
+
+    assert told == ["active", "drain", "active"]
+    assert "0 are there still, service api: 1 of 2 tasks run, expected" in caught.value.message
 
 
 @pytest.mark.parametrize(

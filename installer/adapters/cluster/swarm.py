@@ -94,12 +94,14 @@ class SwarmCluster:
                 )
         self._drained = node
         self._make(member, "drain")
-        if self._wait_until_empty(node):
+        at_last = self._wait_until_empty(node)
+        if at_last.is_emptied(self._member(at_last, node)):
             return
+        left = self._left(at_last, node)
         self._make(member, "active")
         raise RefusedError(
             "drain-stalled",
-            f"drain of {node}: no task moved for {self._stalled_after_seconds:g} s and {self._left(node)}, expected "
+            f"drain of {node}: no task moved for {self._stalled_after_seconds:g} s and {left}, expected "
             "all of them to run elsewhere; the node takes tasks again",
             hint="`docker service ps` says what keeps them: room, or a constraint. Mend it, then type the same again.",
         )
@@ -130,21 +132,21 @@ class SwarmCluster:
         member = self._look().at(host_of(address))
         return member is not None and member.state == "ready"
 
-    def _wait_until_empty(self, node: str) -> bool:
+    def _wait_until_empty(self, node: str) -> SwarmState:
+        """Return what was seen last, once the node is empty or nothing moves any more."""
         last: SwarmState | None = None
         since = monotonic_seconds()
         while True:
             seen = self._look()
             if seen.is_emptied(self._member(seen, node)):
-                return True
+                return seen
             if seen != last:
                 last, since = seen, monotonic_seconds()
             if monotonic_seconds() - since >= self._stalled_after_seconds:
-                return False
+                return seen
             sleep_seconds(LOOK_AGAIN_SECONDS)
 
-    def _left(self, node: str) -> str:
-        seen = self._look()
+    def _left(self, seen: SwarmState, node: str) -> str:
         left = len(seen.tasks_left_on(self._member(seen, node)))
         short = [said for said in map(seen.told, seen.services) if not said.passes]
         return ", ".join([f"{left} are there still", *(f"{each.condition}: {each.found}" for each in short)])
