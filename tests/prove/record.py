@@ -32,6 +32,7 @@ class Outcome:
     held: bool
     said: str  # one sentence
     counts: Mapping[str, int | str]
+    matrix: str = ""  # every case, where a count says too little
 
 
 class Record:
@@ -101,6 +102,8 @@ class Record:
             "source": str(self._key["source"]),
         }
         write_durably(self._pages / f"{self.name}.json", (json.dumps(page, indent=2) + "\n").encode())
+        if outcome.matrix:
+            write_durably(self._pages / f"{self.name}.matrix.txt", outcome.matrix.encode())
         write_durably(self._pages / "README.md", overview(self._pages).encode())
         if self._path.exists():
             self._path.replace(self._path.with_suffix(".last.json"))
@@ -113,7 +116,8 @@ def overview(pages: Path) -> str:
         "",
         "Written by `scripts/prove`, which takes hours and goes on where it was interrupted;",
         "`scripts/prove NAME` runs one. The suite (`scripts/test`) holds a short form of each.",
-        "*Source* is a digest of the product's code at that run.",
+        "*Source* is a digest of the product's code at that run. Of the crash proofs, `NAME.matrix.txt` lists",
+        "every point at which the installer died.",
         "",
         "| proof | outcome | found | date | seconds | version, source |",
         "| --- | --- | --- | --- | --- | --- |",

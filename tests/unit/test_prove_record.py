@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.prove.lives import judge
 from tests.prove.record import Outcome, Record
 
 
@@ -50,3 +51,24 @@ def test_a_finished_proof_leaves_its_page_and_starts_anew_the_next_time(places: 
     assert (page["held"], page["said"], page["counts"]) == (False, "1 accepted", {"flips": 8})
     assert "**FAILED**" in (places["pages"] / "README.md").read_text()
     assert Record("p", {}, **places).open().is_new
+
+
+def test_a_crash_proof_leaves_every_point_at_which_it_died(places: dict[str, Path]) -> None:
+    counts = {"reads": 5}
+    pieces = {
+        "none": {"wrong": [], "deaths": [], "touches": ["a | append #1"], "counts": counts},
+        "vol-1": {
+            "wrong": ["2 reads failed"],
+            "deaths": ["a | append #1", "b | rm #2"],
+            "touches": [],
+            "counts": counts,
+        },
+    }
+    record = Record("p", {}, **places).open()
+
+    record.publish(judge(pieces, {"none": "", "vol-1": "^a"}, crash_free="none", clients="reads"))
+
+    matrix = (places["pages"] / "p.matrix.txt").read_text()
+    assert "[none] 0 deaths; in the end: all right\n" in matrix
+    assert "[vol-1] 2 deaths; in the end: 2 reads failed\na | append #1\nb | rm #2\n" in matrix
+    assert "**FAILED**" in (places["pages"] / "README.md").read_text()
