@@ -57,19 +57,7 @@ def judge(
         "sites": len(pieces),
         clients: asked,
     }
-    return Outcome(not wrong and deaths > 0, said, counts, matrix_of(pieces))
-
-
-def matrix_of(pieces: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return every death by section, in order, and how each section ended."""
-    lines = [
-        "The installer died by SIGKILL right before each effect below, once, and was typed again each time.",
-        "A line: the newest line of the journal | the effect, and its number among those alike.",
-    ]
-    for name, found in pieces.items():
-        ended = "; ".join(found["wrong"]) or "all right"
-        lines += ["", f"[{name}] {len(found['deaths'])} deaths; in the end: {ended}", *found["deaths"]]
-    return "\n".join(lines) + "\n"
+    return Outcome(not wrong and deaths > 0, said, counts, _matrix(pieces))
 
 
 def _within(dies_at: str, touches: list[str]) -> set[str]:
@@ -84,3 +72,15 @@ def _kind(touch: str) -> str:
     line, _, what = touch.partition(" | ")
     what = re.sub(r" to [0-9.]+| #\d+$", "", what)
     return f"{line} | {what}" if what == APPEND else what
+
+
+def _matrix(pieces: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return every death by section, in order, and how each section ended."""
+    lines = [
+        "The installer died by SIGKILL right before each effect below, once, and was typed again each time.",
+        "A line: the newest line of the journal | the effect, and its number among those alike.",
+    ]
+    for name, found in pieces.items():
+        ended = "; ".join(found["wrong"]) or "all right"
+        lines += ["", f"[{name}] {len(found['deaths'])} deaths; in the end: {ended}", *found["deaths"]]
+    return "\n".join(lines) + "\n"
